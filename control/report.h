@@ -23,6 +23,8 @@
  *     "via": { "<owner id>": n },     proof: sockets of ours that are reached through that owner
  *     "via_unknown": n,               sockets that have not answered the probe yet
  *     "via_index": i,                 log index at which the proof began (valid for tables up to it)
+ *     "via_ms": n,                    time since it began: a SYN that a lagging switch still sent here is only
+ *                                     covered by a proof that began after that switch acknowledged
  *     "detour_in_ms": n,              time since a detour came in;  "detour_out_ms": n  since one was sent
  *     "counters": { "<verdict reason>": n },
  *     "alarms": [ "text", ... ] }
