@@ -25,7 +25,9 @@
 #ifndef LB_VMAC_H
 #define LB_VMAC_H
 
+#ifndef __VMLINUX_H__ /* an eBPF program may have the types from there */
 #include <linux/types.h>
+#endif
 
 #define HOST_NONE 0
 #define HOST_ID_MIN 1
