@@ -3,12 +3,14 @@
 # One make for everything.  `make help` lists what there is to do.
 #
 #   FOLDER/*.c      -> build/FOLDER.a, but for the file that holds main()
-#   FOLDER/*.bpf.c  -> build/FOLDER/NAME.bpf.o and build/FOLDER/NAME.skel.h  (#include "NAME.skel.h")
+#   FOLDER/*.bpf.c  -> build/bpf/NAME.bpf.o and build/skel/NAME.skel.h  (#include "NAME.skel.h")
 #   tests/unit/test_*.c  -> a cmocka program each     tests/fuzz/fuzz_*.c -> a libFuzzer program each
 #   tests/bpf/test_*.c   -> a cmocka program that needs root (BPF_PROG_TEST_RUN)
 #   tests/netns/test_*   -> a script that needs root, run by tests/netns/run
+#   tests/golden/run     -> compares what the programs say with what they should say
 #
 # B=DIR builds elsewhere; SAN=1 builds with ASan and UBSan (B defaults to build-san then).
+# DEPS=no installs nothing.  T=NAME limits `make netns` to one test.  S=SECONDS is the length of one fuzzer.
 
 SHELL := /bin/bash
 CC := gcc
@@ -102,12 +104,101 @@ $(B)/tests/fuzz/%: $(B)/fuzz/tests/fuzz/%.o $(B)/fuzz/all.a
 	$(CLANG) -fsanitize=fuzzer,address,undefined $< $(B)/fuzz/all.a $(LDLIBS) -o $@
 
 # --- tests -----------------------------------------------------------------------------------------
-.PHONY: unit bpf fuzz-build
-unit: $(UNIT)
-	@for t in $^; do echo "== $$t"; $$t || exit 1; done
-bpf: $(BPFTEST)
-	@for t in $^; do echo "== $$t"; $$t || exit 1; done
+# tests/summary runs programs, keeps their output in RESULTS and counts what they report.
+RESULTS ?= build/results
+SUMMARY := tests/summary run
+JOBS ?= $(shell nproc)
+SUITES := unit golden bpf netns fuzz-short san
+AGAIN = $(MAKE) --no-print-directory
+
+.PHONY: help deps check unit golden bpf netns fuzz-short fuzz san fuzz-build tests-build demo bench-l4
+help:
+	@echo 'sudo make demo    install what is missing, build, raise a POP, drain all of it under load (4 minutes)'
+	@echo 'sudo make check   install what is missing, build, run every test (15 minutes)'
+	@echo
+	@echo 'make              build the daemons and the command into build/'
+	@echo 'make unit         tests that need no root        make golden      texts in, messages out'
+	@echo 'make bpf          eBPF programs under TEST_RUN   make netns       whole POPs in network namespaces [T=NAME]'
+	@echo 'make san          unit tests, ASan and UBSan     make fuzz-short  every decoder, some seconds'
+	@echo 'make fuzz         every decoder, S=600 seconds   make bench-l4    speed, to build/bench/l4.json'
+	@echo 'make lint         clang-tidy, gcc -fanalyzer, cppcheck, shellcheck, SPDX    make format'
+	@echo 'make man          build/man                      make install     DESTDIR= PREFIX=/usr'
+	@echo 'make deps         what Debian 12 or 13 lacks     make clean'
+
+deps:
+ifneq ($(DEPS),no)
+	@deploy/install-deps
+endif
+
+# Everything, even after a failure; the closing table is made from what ran.  (make starts anew after deps:
+# pkg-config answers differently then.)
+check: deps
+	@rm -rf $(RESULTS)
+	@$(AGAIN) -j$(JOBS) all tests-build
+	@late=; for s in $(SUITES); do $(AGAIN) -j$(JOBS) $$s || late="$$late $$s"; done; \
+	 tests/summary total $(RESULTS) --suites unit,golden,bpf,netns,fuzz,san || late="$$late total"; \
+	 [ -z "$$SUDO_UID" ] || chown -R "$$SUDO_UID:$$SUDO_GID" build build-san; [ -z "$$late" ]
+
+tests-build: $(UNIT) $(BPFTEST) $(FUZZ)
 fuzz-build: $(FUZZ)
+
+SUITE ?= unit
+SEPARATE = $(foreach p,$(1),$(p) --)
+unit: $(UNIT)
+	@$(SUMMARY) $(SUITE) $(RESULTS) --timeout 120 $(call SEPARATE,$^)
+
+bpf: $(BPFTEST)
+	@$(SUMMARY) bpf $(RESULTS) --timeout 120 $(call SEPARATE,$^)
+
+golden: all
+	@$(SUMMARY) golden $(RESULTS) --timeout 120 $(wildcard tests/golden/run)
+
+netns: all
+	@$(SUMMARY) netns $(RESULTS) --timeout 540 $(addsuffix $(if $(T), $(T)),$(wildcard tests/netns/run))
+
+san:
+	@$(AGAIN) SAN=1 SUITE=san RESULTS=$(RESULTS) unit
+
+# One line per harness; a crash leaves its input in build/fuzz-crashes.  The corpus grows in build/fuzz-corpus, so
+# that the next run begins where this one ended.
+fuzz-short fuzz: $(FUZZ)
+	@B=$(B) $(SUMMARY) fuzz $(RESULTS) --timeout 86400 tests/fuzz/run $(or $(S),$(if $(filter fuzz,$@),600,5)) $^
+
+# --- demo and benchmarks -----------------------------------------------------------------------------
+demo: deps
+	@$(AGAIN) -j$(JOBS) all
+	@build/baton demo; status=$$?; [ -z "$$SUDO_UID" ] || chown -R "$$SUDO_UID:$$SUDO_GID" build; exit $$status
+
+bench-l4: all $(BENCH)
+	@tests/bench/run l4
+
+# --- quality -----------------------------------------------------------------------------------------
+.PHONY: lint format
+C_FILES = $(shell git ls-files '*.c' '*.h')
+lint: $(SKELS)
+	@tests/lint '$(CPPFLAGS)'
+format:
+	clang-format -i $(C_FILES)
+
+# --- man pages and installation ----------------------------------------------------------------------
+PREFIX ?= /usr
+MAN := $(patsubst docs/man/%.scd,$(B)/man/%,$(wildcard docs/man/*.scd))
+DAEMONS := $(filter-out $(B)/baton,$(PROGRAMS))
+
+.PHONY: man install
+man: $(MAN)
+$(B)/man/%: docs/man/%.scd
+	@mkdir -p $(@D)
+	scdoc < $< > $@.tmp && mv $@.tmp $@
+
+install: all man
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin sbin lib/systemd/system lib/sysctl.d share/baton) $(DESTDIR)/etc/baton
+	install -m 755 $(B)/baton $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(DAEMONS) $(DESTDIR)$(PREFIX)/sbin/
+	install -m 644 deploy/systemd/*.service $(DESTDIR)$(PREFIX)/lib/systemd/system/
+	install -m 644 deploy/sysctl.d/*.conf $(DESTDIR)$(PREFIX)/lib/sysctl.d/
+	install -m 644 deploy/bird/*.conf deploy/pop.yaml.example $(DESTDIR)$(PREFIX)/share/baton/
+	$(foreach m,$(MAN),install -D -m 644 $(m) $(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(m)))/$(notdir $(m));)
 
 .PHONY: clean
 clean:
