@@ -29,14 +29,27 @@ struct fabric_want {
 	size_t n_fdb;
 	struct address *vip; /* route: VIP -> the bucket group */
 	size_t n_vips;
+	uint16_t *host; /* whose addresses on the links are resolved here, see lb/link.h */
+	size_t n_hosts;
 	uint16_t switch_id;
 };
+
+/* Releases what want_make() or read() allocated; a zeroed one is fine. */
+void fabric_want_free(struct fabric_want *w);
+int fabric_want_copy(struct fabric_want *to, const struct fabric_want *from); /* 0 or -ENOMEM */
 
 struct fabric_caps {
 	const char *name;
 	const char *hash_family; /* switches of different families cannot share a POP */
 	uint32_t buckets_max;
 };
+
+struct fabric_counter {
+	const char *name;
+	uint64_t packets;
+};
+
+#define FABRIC_COUNTERS_MAX 64
 
 struct fabric;
 
@@ -51,6 +64,8 @@ struct fabric_ops {
 	int (*read)(struct fabric *f, struct fabric_want *have);
 	/* The bucket that this fabric's real forwarding path chooses for each of n flows, for the proof of equality. */
 	int (*probe_buckets)(struct fabric *f, const void *frames, size_t frame_len, size_t n, uint32_t *bucket);
+	/* A counter by name for each reason to drop, pass or forward; at most `max`, returns how many. */
+	size_t (*counters)(struct fabric *f, struct fabric_counter *c, size_t max);
 	/* Packets to VIPs so far: silence is proven by this standing still. */
 	int (*vip_packets)(struct fabric *f, uint64_t *packets);
 	void (*close)(struct fabric *f, bool remove); /* remove: take what is ours out of the kernel; else leave it forwarding */
