@@ -14,7 +14,12 @@
 
 #include "pop/pop.h"
 
-enum announce { ANNOUNCE_NO, ANNOUNCE_NORMAL, ANNOUNCE_GRACEFUL_SHUTDOWN };
+enum announce {
+	ANNOUNCE_NO,
+	ANNOUNCE_NORMAL,
+	ANNOUNCE_GRACEFUL_SHUTDOWN,
+	ANNOUNCE_KEEP, /* what the kernel holds now, whatever it is, stays: we do not know enough yet */
+};
 
 struct announcement {
 	struct address prefix; /* /32 or /128 */

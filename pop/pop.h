@@ -18,6 +18,10 @@
 #define POP_SWITCHES_MAX 64
 #define POP_VIPS_MAX 1024
 
+/* Where our announcements stand in the kernel, unless pop.yaml says otherwise; deploy/bird/baton.conf has the same. */
+#define ROUTE_TABLE_DEFAULT 7430
+#define ROUTE_PROTOCOL_DEFAULT 173 /* nobody's in linux/rtnetlink.h or iproute2's rt_protos */
+
 struct address {
 	sa_family_t family; /* AF_INET or AF_INET6 */
 	union {

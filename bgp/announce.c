@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The decision of announce.h.  The order of the questions is the order of their certainty. */
+#include "bgp/announce.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool address_equal(const struct address *a, const struct address *b)
+{
+	if (a->family != b->family)
+		return false;
+	return a->family == AF_INET ? a->v4.s_addr == b->v4.s_addr : !memcmp(&a->v6, &b->v6, sizeof(a->v6));
+}
+
+/* Can any host own a bucket, now or as soon as the table follows?  A sick one can: it still answers. */
+static bool anybody_serves(const struct view *v)
+{
+	uint32_t i;
+
+	for (i = 0; i < v->pop->n_hosts; i++) {
+		const struct host_conf *h = &v->pop->host[i];
+
+		if (h->weight && v->host_health[h->id] != HEALTH_DEAD && v->host_admin[h->id] != ADMIN_OUT)
+			return true;
+	}
+	return false;
+}
+
+/* Buckets without an owner drop what falls into them; a table without any owner would drop everything. */
+static bool table_owned_by_any(const struct view *v)
+{
+	uint32_t i;
+
+	for (i = 0; v->table && i < v->table->n_buckets; i++)
+		if (v->table->bucket[i].triple.host[0] != HOST_NONE)
+			return true;
+	return false;
+}
+
+static bool routed(const struct announce_self *self, const struct address *vip)
+{
+	size_t i;
+
+	for (i = 0; i < self->n_routed; i++)
+		if (address_equal(&self->routed[i], vip))
+			return true;
+	return false;
+}
+
+static struct announce_verdict verdict(enum announce how, enum announce_reason why)
+{
+	return (struct announce_verdict){ how, why };
+}
+
+struct announce_verdict announce_one(const struct view *view, const struct announce_self *self, uint32_t vip,
+				     uint32_t address)
+{
+	const struct address *a = &view->pop->vip[vip].address[address];
+	enum announce how = ANNOUNCE_NORMAL;
+	enum announce_reason why = REASON_SERVING;
+
+	switch ((enum admin)view->switch_admin[self->id]) {
+	case ADMIN_OUT: return verdict(ANNOUNCE_NO, REASON_SWITCH_OUT);
+	case ADMIN_DRAINING:
+		how = ANNOUNCE_GRACEFUL_SHUTDOWN;
+		why = REASON_SWITCH_DRAINING;
+		break;
+	case ADMIN_IN: break;
+	}
+	if (view->vip_admin[vip] == ADMIN_OUT)
+		return verdict(ANNOUNCE_NO, REASON_VIP_OUT);
+	if (!anybody_serves(view) || !table_owned_by_any(view))
+		return verdict(ANNOUNCE_NO, REASON_NO_HOST);
+	/* A restarted daemon finds the routes of the one before in force and has not looked at its fabric yet. */
+	if (!self->installed)
+		return verdict(ANNOUNCE_KEEP, REASON_NOT_INSTALLED);
+	if (!routed(self, a))
+		return verdict(ANNOUNCE_NO, REASON_NO_ROUTE);
+	switch (self->proof) {
+	case PROOF_PENDING: return verdict(ANNOUNCE_KEEP, REASON_PROOF_PENDING);
+	case PROOF_DIFFERENT: return verdict(ANNOUNCE_NO, REASON_BUCKETS_DIFFER);
+	case PROOF_EQUAL: break;
+	}
+	return verdict(how, why);
+}
+
+int announce_decide(const struct view *view, const struct announce_self *self, struct announcement **out, size_t *n)
+{
+	size_t total = 0;
+	uint32_t i, j;
+
+	*out = NULL;
+	*n = 0;
+	for (i = 0; i < view->pop->n_vips; i++)
+		total += view->pop->vip[i].n_addresses;
+	if (!total)
+		return 0;
+	*out = calloc(total, sizeof(**out));
+	if (!*out)
+		return -ENOMEM;
+	for (i = 0; i < view->pop->n_vips; i++)
+		for (j = 0; j < view->pop->vip[i].n_addresses; j++) {
+			(*out)[*n].prefix = view->pop->vip[i].address[j];
+			(*out)[(*n)++].how = announce_one(view, self, i, j).how;
+		}
+	return 0;
+}
+
+const char *announce_reason_text(enum announce_reason why)
+{
+	switch (why) {
+	case REASON_SERVING: return "in service";
+	case REASON_SWITCH_DRAINING: return "the switch is being drained";
+	case REASON_SWITCH_OUT: return "the switch is out of service";
+	case REASON_VIP_OUT: return "the VIP is out of service";
+	case REASON_NO_HOST: return "no host can own a bucket: each is dead or out of service";
+	case REASON_NO_ROUTE: return "the fabric has no route for it";
+	case REASON_NOT_INSTALLED: return "the fabric has not been read yet";
+	case REASON_PROOF_PENDING: return "this switch's buckets are not proven equal to its peers' yet";
+	case REASON_BUCKETS_DIFFER: return "this switch's buckets differ from its peers'";
+	case REASON_MAX: break;
+	}
+	return "unknown";
+}
+
+const char *announce_text(enum announce how)
+{
+	switch (how) {
+	case ANNOUNCE_NO: return "withdrawn";
+	case ANNOUNCE_NORMAL: return "announced";
+	case ANNOUNCE_GRACEFUL_SHUTDOWN: return "graceful shutdown";
+	case ANNOUNCE_KEEP: return "kept as it is";
+	}
+	return "unknown";
+}
