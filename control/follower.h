@@ -43,7 +43,7 @@ struct follower;
 struct follower_question;
 
 struct follower_ops {
-	/* The view changed (at start: everything).  When it is installed, call follower_ack(view->index). */
+	/* The view changed (at start: everything; what: enum view_change bits; one call for a batch of entries).  When it is installed, call follower_ack(view->index). */
 	void (*changed)(void *ctx, const struct view *view, unsigned what);
 	/* A question relayed from the operator ({"verb": "explain", ...}); answer once, now or later. */
 	void (*ask)(void *ctx, json_t *question, struct follower_question *q);
@@ -62,6 +62,8 @@ void follower_ack(struct follower *f, uint64_t index);
 void follower_fail(struct follower *f, uint64_t index, const char *why);
 /* The latest report replaces the one before; sent at once and again on reconnect.  Takes the reference. */
 void follower_report(struct follower *f, json_t *report);
+/* What is wrong with the log or the controllers, for the operator; NULL when nothing is. */
+const char *follower_alarm(const struct follower *f);
 void follower_answer(struct follower_question *q, json_t *answer); /* takes the reference */
 
 #endif
