@@ -11,7 +11,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/conf.h"
 #include "lb/vmac.h"
+#include "pop/address.h"
 
 #define NAME_LEN 64
 #define POP_HOSTS_MAX HOST_ID_MAX
@@ -22,19 +24,6 @@
 #define ROUTE_TABLE_DEFAULT 7430
 #define ROUTE_PROTOCOL_DEFAULT 173 /* nobody's in linux/rtnetlink.h or iproute2's rt_protos */
 
-struct address {
-	sa_family_t family; /* AF_INET or AF_INET6 */
-	union {
-		struct in_addr v4;
-		struct in6_addr v6;
-	};
-};
-
-struct endpoint {
-	struct address address;
-	uint16_t port; /* host byte order */
-};
-
 struct service_port {
 	uint8_t protocol; /* IPPROTO_TCP or IPPROTO_UDP */
 	uint16_t port;	  /* host byte order */
@@ -44,7 +33,7 @@ enum check_kind { CHECK_TCP, CHECK_HTTP, CHECK_HTTPS, CHECK_SCRIPT };
 
 struct check {
 	enum check_kind kind;
-	uint16_t port;
+	uint16_t port;	  /* TCP, HTTP(S); when not given, the VIP's first TCP port */
 	char path[256];	  /* HTTP(S): request path; script: program */
 	char host[256];	  /* HTTP(S): Host header and SNI; empty: the VIP's address */
 	uint16_t expect;  /* HTTP(S): status code; 0: any 2xx or 3xx */
@@ -137,11 +126,10 @@ struct pop {
 	uint32_t n_vips;
 };
 
-struct conf_errors; /* base/conf.h */
-
 /*
- * Parses and checks a configuration text; `name` is for messages.  NULL and at least one entry in
- * *errors if anything is wrong; all faults are found in one call.  The caller frees both.
+ * Parses and checks a configuration text; `name` is for messages (borrowed by *errors).  NULL and at
+ * least one entry in *errors if anything is wrong; all faults are found in one call.  The caller frees
+ * both; *errors needs no initialisation.
  */
 struct pop *pop_parse(const char *text, size_t len, const char *name, struct conf_errors *errors);
 struct pop *pop_load(const char *path, struct conf_errors *errors);
@@ -152,5 +140,9 @@ const struct host_conf *pop_host_by_name(const struct pop *pop, const char *name
 const struct switch_conf *pop_switch(const struct pop *pop, uint16_t id);
 const struct switch_conf *pop_switch_by_name(const struct pop *pop, const char *name);
 const struct vip *pop_vip_by_name(const struct pop *pop, const char *name);
+const struct vip *pop_vip_by_address(const struct pop *pop, const struct address *a);
+/* NULL where no such switch has a port to that host; and the other way round. */
+const struct switch_port *pop_port_to_host(const struct switch_conf *sw, uint16_t host);
+const struct host_link *pop_link_to_switch(const struct host_conf *host, uint16_t switch_id);
 
 #endif
