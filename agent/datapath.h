@@ -19,9 +19,9 @@ struct datapath;
 
 /* A counter by name for every reason to accept, detour, relay or drop; per source/next host for detours. */
 struct datapath_counters {
-	uint64_t *reason;     /* by enum verdict_reason; names from verdict_reason_name() */
-	size_t n_reasons;
-	uint64_t *detour_to;  /* by host id, HOST_ID_MAX + 1 entries */
+	uint64_t *reason;     /* by enum verdict_reason; names from verdict_reason_name(); the caller's, room for n_reasons */
+	size_t n_reasons;     /* room, e.g. REASON_MAX */
+	uint64_t *detour_to;  /* by host id, HOST_ID_MAX + 1 entries, the caller's; NULL: not asked */
 	uint64_t *detour_from;
 	uint64_t last_detour_in_ns, last_detour_out_ns, last_cookie_ns; /* CLOCK_MONOTONIC; 0: never */
 };
@@ -36,16 +36,23 @@ struct datapath_watch {
 
 struct datapath_ops {
 	const char *name; /* "ebpf", "module" */
-	/* Attach to (or adopt what is pinned on) these devices.  VIPs and self id are set before attach. */
+	/*
+	 * Adopts what an earlier agent pinned under pin_dir (counters, VIPs and watched flows go on), or makes it.
+	 * Nothing is attached yet: set VIPs and hosts, then devices.  0, or -errno and a sentence in why.
+	 */
 	int (*open)(uint16_t self, const char *pin_dir, char *why, size_t why_len, struct datapath **out);
+	/* Exactly these devices; on one that has the program already it is replaced in one step, no frame goes unjudged. */
 	int (*set_devices)(struct datapath *d, const char (*ifname)[IF_NAMESIZE], size_t n);
 	int (*set_vips)(struct datapath *d, const struct vip *vip, size_t n);
+	/* The hosts to whom a packet without a known owner (later fragments, short ICMP quotes) is copied; self is skipped. */
+	int (*set_hosts)(struct datapath *d, const uint16_t *id, size_t n);
 	int (*set_detours)(struct datapath *d, bool on); /* the control of every claim: off, old flows break */
 	int (*counters)(struct datapath *d, struct datapath_counters *out);
 	int (*watch)(struct datapath *d, const struct datapath_watch *w, size_t n); /* replaces the set */
 	int (*watched)(struct datapath *d, struct datapath_watch *w, size_t n);	    /* fills owner and seen */
 	/* What would be decided for a frame (explain); nothing is sent. */
 	int (*explain)(struct datapath *d, const void *frame, size_t len, const char *ifname, char *text, size_t text_len);
+	/* detach: take it off every device and remove the pins; else it goes on without us. */
 	void (*close)(struct datapath *d, bool detach);
 };
 

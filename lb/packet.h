@@ -170,21 +170,19 @@ LB_INLINE int packet_parse_v6(struct packet_source *s, __u32 off, __u32 frame_le
 			return PACKET_MALFORMED; /* the chain leaves the packet */
 		if (packet_load(s, off, ext, sizeof(ext)))
 			return PACKET_TRUNCATED;
+		/* One expression for the three length units, since each branch here doubles the verifier's work. */
+		off += 8 + ((__u32)(ext[1] & -(next != 44)) << (3 - (next == 51)));
 		if (next == 44) {
 			__u16 frag = (__u16)(ext[2] << 8 | ext[3]);
 
-			off += 8;
+			ip->first_fragment = frag & 1;
 			if (frag & 0xfff8) { /* what follows is the middle of something */
+				ip->first_fragment = 0;
 				ip->later_fragment = 1;
 				ip->protocol = ext[0];
 				ip->l4 = off;
 				return PACKET_OK;
 			}
-			ip->first_fragment = frag & 1;
-		} else if (next == 51) {
-			off += ((__u32)ext[1] + 2) * 4;
-		} else {
-			off += ((__u32)ext[1] + 1) * 8;
 		}
 		next = ext[0];
 	}
