@@ -298,10 +298,11 @@ static void read_field(struct conf *c, const struct conf_node *map, const struct
 
 /* Defaults go the same way as what is written, through the type's reader. */
 static void read_absent(struct conf *c, const struct conf_schema *s, const struct conf_node *n,
-			const struct conf_field *f, void *object)
+			const struct conf_field *f, bool meant, void *object)
 {
 	if (f->required) {
-		conf_fault(c, n, NULL, "%s has no '%s'", s->what, f->key);
+		if (!meant)
+			conf_fault(c, n, NULL, "%s has no '%s'", s->what, f->key);
 	} else if (f->shape == CONF_STRUCT && !s->one_of) {
 		const struct conf_node none = { .kind = NODE_MAP, .line = n->line, .column = n->column };
 
@@ -326,7 +327,8 @@ static const struct conf_field *find_field(const struct conf_schema *s, const ch
 	return NULL;
 }
 
-static void unknown_key(struct conf *c, const struct conf_node *key, const struct conf_schema *s)
+/* The mask of the field that was probably meant: that it is missing is the same mistake. */
+static uint64_t unknown_key(struct conf *c, const struct conf_node *key, const struct conf_schema *s)
 {
 	const struct conf_field *f;
 	struct likely l;
@@ -335,6 +337,7 @@ static void unknown_key(struct conf *c, const struct conf_node *key, const struc
 	for (f = s->field; f->key; f++)
 		likely_offer(&l, f->key);
 	conf_fault(c, key, l.word, "unknown key '%s' in %s", key->word, s->what);
+	return l.word ? UINT64_C(1) << (find_field(s, l.word) - s->field) : 0;
 }
 
 /* One of several: the tag says which. */
@@ -352,7 +355,7 @@ static void read_struct(struct conf *c, const struct conf_node *n, const struct 
 	const struct conf_node *key, *same;
 	const struct conf_field *f;
 	unsigned n_tags = 0;
-	uint64_t seen = 0; /* by position in the table */
+	uint64_t seen = 0, meant = 0; /* by position in the table */
 
 	if (n->kind != NODE_MAP) {
 		conf_fault(c, n, NULL, "%s is a map: write %s: ..., one key a line", s->what, s->field[0].key);
@@ -366,7 +369,7 @@ static void read_struct(struct conf *c, const struct conf_node *n, const struct 
 		}
 		f = find_field(s, key->word);
 		if (!f) {
-			unknown_key(c, key, s);
+			meant |= unknown_key(c, key, s);
 			continue;
 		}
 		if (seen & UINT64_C(1) << (f - s->field)) {
@@ -385,8 +388,8 @@ static void read_struct(struct conf *c, const struct conf_node *n, const struct 
 	}
 	for (f = s->field; f->key && !s->one_of; f++)
 		if (!(seen & UINT64_C(1) << (f - s->field)))
-			read_absent(c, s, n, f, object);
-	if (s->one_of && !n_tags)
+			read_absent(c, s, n, f, meant & UINT64_C(1) << (f - s->field), object);
+	if (s->one_of && !n_tags && !n->n)
 		conf_fault(c, n, NULL, "%s does not say what it is: write one key, such as %s: {...}", s->what,
 			   s->field[0].key);
 	if (s->check)

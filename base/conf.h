@@ -139,6 +139,8 @@ void conf_fault_at(struct conf *c, const void *member, const void *otherwise, co
 	__attribute__((format(printf, 4, 5)));
 /* Notes a value in a set; a fault, and false, if it is there already. */
 bool conf_claim(struct conf *c, const char *set, const char *value, const void *member);
+/* A fault has been found already: what looks like one may be its consequence. */
+bool conf_faulty(const struct conf *c);
 unsigned conf_line(const struct conf_node *n);
 /* A number of unsigned kind to where it belongs. */
 void conf_store(void *at, size_t size, uint64_t value);

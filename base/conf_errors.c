@@ -57,30 +57,79 @@ char *conf_format(const char *fmt, ...)
 	return s;
 }
 
-/* The line's text; what a terminal would interpret becomes '?'. */
+/* Octets of the UTF-8 character at s, 1 to 4; 0 if it is none (RFC 3629, overlong forms let pass). */
+static size_t character(const char *s)
+{
+	unsigned char c = (unsigned char)*s;
+	size_t n = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
+	size_t i;
+
+	for (i = 1; i < n; i++)
+		if (((unsigned char)s[i] & 0xc0) != 0x80)
+			return 0;
+	return n;
+}
+
+/* Octets of the line end at p, or 0: libyaml counts all of YAML 1.1's (LF, CR, CR LF, NEL, LS, PS). */
+static size_t line_end(const char *p, const char *end)
+{
+	if (*p == '\r')
+		return p + 1 < end && p[1] == '\n' ? 2 : 1;
+	if (*p == '\n')
+		return 1;
+	if (end - p >= 2 && !memcmp(p, "\xc2\x85", 2))
+		return 2;
+	return end - p >= 3 && (!memcmp(p, "\xe2\x80\xa8", 3) || !memcmp(p, "\xe2\x80\xa9", 3)) ? 3 : 0;
+}
+
+static const char *find_line(const struct conf *c, unsigned line)
+{
+	const char *p = c->text, *end = c->text + c->len;
+
+	if (c->len >= 3 && !memcmp(p, "\xef\xbb\xbf", 3)) /* a byte order mark has no column */
+		p += 3;
+	while (line > 1 && p < end) {
+		size_t n = line_end(p, end);
+
+		line -= n > 0;
+		p += n ? n : 1;
+	}
+	return p;
+}
+
+char conf_character_at(const struct conf *c, unsigned line, unsigned column)
+{
+	const char *p = find_line(c, line), *end = c->text + c->len;
+
+	for (; p < end; p++)
+		if (((unsigned char)*p & 0xc0) != 0x80 && !--column)
+			return *p;
+	return 0;
+}
+
+/* The line's text; what a terminal would interpret, or cannot show, becomes '?'. */
 static char *source_line(const struct conf *c, unsigned line)
 {
-	const char *p = c->text, *end = c->text + c->len, *stop;
+	const char *p = find_line(c, line), *end = c->text + c->len, *stop = p;
 	size_t len, i;
 	char *s;
 
-	while (line > 1 && p < end) {
-		const char *nl = memchr(p, '\n', (size_t)(end - p));
-
-		p = nl ? nl + 1 : end;
-		line--;
-	}
-	stop = memchr(p, '\n', (size_t)(end - p));
-	len = (size_t)((stop ? stop : end) - p);
-	if (len && p[len - 1] == '\r')
-		len--;
+	while (stop < end && !line_end(stop, end))
+		stop++;
+	len = (size_t)(stop - p);
 	if (len > 400)
 		len = 400;
 	s = conf_alloc(len + 1, 1);
 	memcpy(s, p, len);
-	for (i = 0; i < len; i++)
-		if (((unsigned char)s[i] < 0x20 && s[i] != '\t') || s[i] == 0x7f)
-			s[i] = '?';
+	for (i = 0; i < len;) {
+		size_t n = character(s + i);
+
+		if (!n || (n == 1 && ((unsigned char)s[i] < 0x20 || s[i] == 0x7f) && s[i] != '\t') ||
+		    (n == 2 && (unsigned char)s[i] == 0xc2 && (unsigned char)s[i + 1] < 0xa0)) {
+			memset(s + i, '?', n ? n : 1);
+		}
+		i += n ? n : 1;
+	}
 	return s;
 }
 
@@ -157,8 +206,19 @@ void conf_errors_finish(struct conf *c)
 {
 	struct conf_errors *e = c->errors;
 
+	size_t i, kept = 0;
+
 	if (e->n)
 		qsort(e->error, e->n, sizeof(*e->error), by_place);
+	for (i = 0; i < e->n; i++) { /* one mistake may be met from two sides: one message */
+		if (kept && !by_place(&e->error[kept - 1], &e->error[i])) {
+			free(e->error[i].message);
+			free(e->error[i].source);
+			continue;
+		}
+		e->error[kept++] = e->error[i];
+	}
+	e->n = kept;
 	if (c->n_more) {
 		struct conf_error *last = &e->error[e->n - 1];
 		char *message = conf_format("%s (and %zu more errors)", last->message, c->n_more);
@@ -214,4 +274,9 @@ void conf_errors_file(struct conf_errors *e, const char *path, int err)
 	*e = (struct conf_errors){ .name = path, .error = conf_alloc(1, sizeof(*e->error)), .n = 1 };
 	e->error->message = err == -EFBIG ? conf_format("larger than %u bytes", CONF_TEXT_MAX)
 					  : conf_format("%s", strerror(-err));
+}
+
+bool conf_faulty(const struct conf *c)
+{
+	return c->errors->n > 0;
 }

@@ -39,7 +39,9 @@ static void syntax_fault(struct conf *c, const yaml_parser_t *p)
 			}
 		}
 	}
-	if (p->context && p->error != YAML_READER_ERROR)
+	if (p->error != YAML_READER_ERROR && conf_character_at(c, line, column) == '\t')
+		conf_fault_place(c, line, column, NULL, "a tab, where YAML is indented with spaces");
+	else if (p->context && p->error != YAML_READER_ERROR)
 		conf_fault_place(c, line, column, NULL, "%s, %s that began on line %zu", problem, p->context,
 				 p->context_mark.line + 1);
 	else

@@ -50,6 +50,8 @@ bool conf_tree_read(struct conf *c);
 void conf_tree_free(struct conf *c);
 void conf_fault_place(struct conf *c, unsigned line, unsigned column, const char *likely, const char *fmt, ...)
 	__attribute__((format(printf, 5, 6)));
+/* The first octet of the character there, or NUL. */
+char conf_character_at(const struct conf *c, unsigned line, unsigned column);
 void conf_errors_finish(struct conf *c);
 /* Room for one more in a growing array; aborts when memory is gone, as every allocation here does. */
 void *conf_grow(void *array, size_t n, size_t *room, size_t item);

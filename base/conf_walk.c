@@ -85,6 +85,21 @@ static json_t *list_json(const struct conf_field *f, const void *root, const voi
 	return list;
 }
 
+/* Optional, without a default, and not given: no word says that. */
+static bool absent(const struct conf_field *f, const void *at)
+{
+	const char *p = at;
+	size_t i;
+
+	if (f->shape != CONF_WORD || f->required || f->unless)
+		return false;
+	for (i = 0; i < f->size; i++)
+		if (p[i])
+			return false;
+	return true;
+}
+
+/* What conf_read() makes the same struct of. */
 json_t *conf_to_json(const struct conf_schema *schema, const void *root, const void *object)
 {
 	json_t *map = json_object();
@@ -95,6 +110,8 @@ json_t *conf_to_json(const struct conf_schema *schema, const void *root, const v
 
 		if (schema->one_of &&
 		    conf_fetch(member(object, schema->tag_at), sizeof(unsigned)) != (uint64_t)(f - schema->field))
+			continue;
+		if (absent(f, member(object, f->offset)))
 			continue;
 		switch (f->shape) {
 		case CONF_WORD: value = word_json(f, root, member(object, f->offset)); break;

@@ -87,7 +87,7 @@ void pop_check(struct conf *c, void *object)
 		check_links(c, pop, &pop->host[i]);
 		weight += pop->host[i].weight;
 	}
-	if (pop->n_hosts && !weight)
+	if (pop->n_hosts && !weight && !conf_faulty(c))
 		conf_fault_at(c, &pop->host, pop, "every host has weight 0: nobody would serve");
 	if (pop->buckets && pop->n_hosts > pop->buckets)
 		conf_fault_at(c, &pop->host, pop, "%u hosts for %u buckets: every host needs at least one", pop->n_hosts,
