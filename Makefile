@@ -6,7 +6,7 @@
 #   FOLDER/*.bpf.c  -> build/bpf/NAME.bpf.o and build/skel/NAME.skel.h  (#include "NAME.skel.h")
 #   tests/unit/test_*.c  -> a cmocka program each     tests/fuzz/fuzz_*.c -> a libFuzzer program each
 #   tests/bpf/test_*.c   -> a cmocka program that needs root (BPF_PROG_TEST_RUN)
-#   tests/netns/test_*   -> a script that needs root, run by tests/netns/run
+#   tests/netns/test_*   -> a script that needs root, run by tests/netns/run     tests/{netns,load}/*.c -> its tools
 #   tests/golden/run     -> compares what the programs say with what they should say
 #
 # B=DIR builds elsewhere; SAN=1 builds with ASan and UBSan (B defaults to build-san then).
@@ -49,7 +49,7 @@ GROUP = -Wl,--start-group $(ARCHIVES) -Wl,--end-group
 
 UNIT := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
 BPFTEST := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/bpf/test_*.c))
-TOOLS := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/load/*.c))
+TOOLS := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/load/*.c tests/netns/*.c))
 BENCH := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/bench/bench_*.c))
 FUZZ := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
 

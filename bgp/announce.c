@@ -6,11 +6,41 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool address_equal(const struct address *a, const struct address *b)
+static int address_order(const struct address *a, const struct address *b)
 {
 	if (a->family != b->family)
-		return false;
-	return a->family == AF_INET ? a->v4.s_addr == b->v4.s_addr : !memcmp(&a->v6, &b->v6, sizeof(a->v6));
+		return a->family < b->family ? -1 : 1;
+	return memcmp(&a->v6, &b->v6, a->family == AF_INET ? sizeof(a->v4) : sizeof(a->v6));
+}
+
+static int announcement_order(const void *a, const void *b)
+{
+	const struct announcement *x = a, *y = b;
+	int order = address_order(&x->prefix, &y->prefix);
+
+	return order ? order : (int)y->how - (int)x->how;
+}
+
+size_t announcements_sort(struct announcement *a, size_t n)
+{
+	size_t i, kept = 0;
+
+	if (n)
+		qsort(a, n, sizeof(*a), announcement_order);
+	for (i = 0; i < n; i++)
+		if (!kept || address_order(&a[kept - 1].prefix, &a[i].prefix))
+			a[kept++] = a[i];
+	return kept;
+}
+
+static int prefix_order(const void *prefix, const void *a)
+{
+	return address_order(prefix, &((const struct announcement *)a)->prefix);
+}
+
+const struct announcement *announcement_find(const struct announcement *sorted, size_t n, const struct address *prefix)
+{
+	return n ? bsearch(prefix, sorted, n, sizeof(*sorted), prefix_order) : NULL;
 }
 
 /* Can any host own a bucket, now or as soon as the table follows?  A sick one can: it still answers. */
@@ -43,7 +73,7 @@ static bool routed(const struct announce_self *self, const struct address *vip)
 	size_t i;
 
 	for (i = 0; i < self->n_routed; i++)
-		if (address_equal(&self->routed[i], vip))
+		if (!address_order(&self->routed[i], vip))
 			return true;
 	return false;
 }
@@ -104,6 +134,7 @@ int announce_decide(const struct view *view, const struct announce_self *self, s
 			(*out)[*n].prefix = view->pop->vip[i].address[j];
 			(*out)[(*n)++].how = announce_one(view, self, i, j).how;
 		}
+	*n = announcements_sort(*out, *n);
 	return 0;
 }
 

@@ -52,11 +52,14 @@ struct announce_verdict {
 struct announce_verdict announce_one(const struct view *view, const struct announce_self *self, uint32_t vip,
 				     uint32_t address);
 
-/* All of them, in the order of the configuration.  *out is the caller's to free.  0 or -ENOMEM. */
+/* All of them, sorted (announcements_sort).  *out is the caller's to free.  0 or -ENOMEM. */
 int announce_decide(const struct view *view, const struct announce_self *self, struct announcement **out, size_t *n);
 
 const char *announce_reason_text(enum announce_reason why);
 const char *announce_text(enum announce how);
-bool address_equal(const struct address *a, const struct address *b);
+
+/* By address.  A configuration names each address once; were there several, one stays.  Returns how many are left. */
+size_t announcements_sort(struct announcement *a, size_t n);
+const struct announcement *announcement_find(const struct announcement *sorted, size_t n, const struct address *prefix);
 
 #endif
