@@ -59,7 +59,7 @@ all: $(PROGRAMS) $(TOOLS)
 # --- objects, archives, programs -------------------------------------------------------------------
 $(B)/%.o: %.c | $(SKELS)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MD -MP -c $< -o $@
 
 define archive_rule
 $(B)/$(1).a: $(patsubst %.c,$(B)/%.o,$(call LIB_SRC,$(1)))
@@ -95,7 +95,7 @@ $(foreach s,$(BPF_SRC),$(eval $(call bpf_rule,$(s))))
 FUZZ_CFLAGS := -O1 -g -std=gnu11 -fno-strict-aliasing -fsanitize=fuzzer-no-link,address,undefined -Wno-unknown-warning-option
 $(B)/fuzz/%.o: %.c | $(SKELS)
 	@mkdir -p $(@D)
-	$(CLANG) $(CPPFLAGS) $(FUZZ_CFLAGS) -MMD -MP -c $< -o $@
+	$(CLANG) $(CPPFLAGS) $(FUZZ_CFLAGS) -MD -MP -c $< -o $@
 FUZZ_LIB := $(foreach f,$(filter-out cli,$(FOLDERS)),$(patsubst %.c,$(B)/fuzz/%.o,$(call LIB_SRC,$(f))))
 $(B)/fuzz/all.a: $(FUZZ_LIB)
 	@rm -f $@ && ar rcs $@ $^

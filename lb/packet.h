@@ -109,15 +109,15 @@ LB_INLINE int packet_parse_v4(struct packet_source *s, __u32 off, __u32 frame_le
 	__u32 ihl, len;
 	__u16 frag;
 
-	if (packet_load(s, off, &h, sizeof(h)))
+	if (off + sizeof(h) > frame_len || packet_load(s, off, &h, sizeof(h)))
 		return PACKET_TRUNCATED;
 	ihl = (__u32)(h.version_ihl & 0xf) * 4;
 	len = lb_be16(h.len);
 	if (h.version_ihl >> 4 != 4 || ihl < sizeof(h))
 		return PACKET_MALFORMED;
-	if (!len && !quoted)
-		len = frame_len - off; /* a super-packet beyond 64 KiB (BIG TCP) */
-	if (len < ihl)
+	if (!len || quoted)
+		len = frame_len - off; /* a super-packet beyond 64 KiB (BIG TCP); what a quote has left */
+	if (len < ihl && !quoted)
 		return PACKET_MALFORMED;
 	if (!quoted && off + len > frame_len)
 		return PACKET_TRUNCATED;
@@ -142,13 +142,13 @@ LB_INLINE int packet_parse_v6(struct packet_source *s, __u32 off, __u32 frame_le
 	__u8 next;
 	int i;
 
-	if (packet_load(s, off, &h, sizeof(h)))
+	if (off + sizeof(h) > frame_len || packet_load(s, off, &h, sizeof(h)))
 		return PACKET_TRUNCATED;
 	if (lb_be32(h.version_flow) >> 28 != 6)
 		return PACKET_MALFORMED;
 	len = lb_be16(h.len);
-	if (!len && !quoted)
-		len = frame_len - off - (__u32)sizeof(h); /* jumbogram or BIG TCP */
+	if (!len || quoted)
+		len = frame_len - off - (__u32)sizeof(h); /* jumbogram or BIG TCP; what a quote has left */
 	if (!quoted && off + sizeof(h) + len > frame_len)
 		return PACKET_TRUNCATED;
 	ip->end = off + (__u32)sizeof(h) + len;
