@@ -6,17 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int address_order(const struct address *a, const struct address *b)
-{
-	if (a->family != b->family)
-		return a->family < b->family ? -1 : 1;
-	return memcmp(&a->v6, &b->v6, a->family == AF_INET ? sizeof(a->v4) : sizeof(a->v6));
-}
-
 static int announcement_order(const void *a, const void *b)
 {
 	const struct announcement *x = a, *y = b;
-	int order = address_order(&x->prefix, &y->prefix);
+	int order = address_compare(&x->prefix, &y->prefix);
 
 	return order ? order : (int)y->how - (int)x->how;
 }
@@ -28,14 +21,14 @@ size_t announcements_sort(struct announcement *a, size_t n)
 	if (n)
 		qsort(a, n, sizeof(*a), announcement_order);
 	for (i = 0; i < n; i++)
-		if (!kept || address_order(&a[kept - 1].prefix, &a[i].prefix))
+		if (!kept || address_compare(&a[kept - 1].prefix, &a[i].prefix))
 			a[kept++] = a[i];
 	return kept;
 }
 
 static int prefix_order(const void *prefix, const void *a)
 {
-	return address_order(prefix, &((const struct announcement *)a)->prefix);
+	return address_compare(prefix, &((const struct announcement *)a)->prefix);
 }
 
 const struct announcement *announcement_find(const struct announcement *sorted, size_t n, const struct address *prefix)
@@ -73,7 +66,7 @@ static bool routed(const struct announce_self *self, const struct address *vip)
 	size_t i;
 
 	for (i = 0; i < self->n_routed; i++)
-		if (!address_order(&self->routed[i], vip))
+		if (address_equal(&self->routed[i], vip))
 			return true;
 	return false;
 }

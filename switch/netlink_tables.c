@@ -309,11 +309,6 @@ static int nexthops_reconcile(struct scan *s)
 }
 
 /* --- routes -------------------------------------------------------------------------------------- */
-static bool address_equal(const struct address *a, const struct address *b)
-{
-	return a->family == b->family && !memcmp(&a->v6, &b->v6, a->family == AF_INET6 ? 16 : 4);
-}
-
 static int route_seen(void *ctx, const struct nl_route *e)
 {
 	struct scan *s = ctx;
