@@ -28,7 +28,7 @@ struct address_reader {
 	const uint8_t *address;
 };
 
-static int address_parse(void *ctx, const struct nlmsghdr *h)
+static int interface_address_parse(void *ctx, const struct nlmsghdr *h)
 {
 	struct address_reader *r = ctx;
 	const struct ifaddrmsg *m = mnl_nlmsg_get_payload(h);
@@ -54,7 +54,7 @@ int nl_address_has(struct nl *n, int ifindex, const uint8_t address[16])
 	m->ifa_family = AF_INET6;
 	m->ifa_index = (uint32_t)ifindex;
 	nl_message_end(&b, h);
-	err = nl_dump(n, &b, address_parse, &r);
+	err = nl_dump(n, &b, interface_address_parse, &r);
 	nl_batch_free(&b);
 	return err ? err : r.found;
 }
