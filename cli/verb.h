@@ -7,5 +7,6 @@
 #define CLI_VERB_H
 
 int cli_pki(int argc, char **argv);
+int cli_demo(int argc, char **argv);
 
 #endif

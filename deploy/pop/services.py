@@ -155,8 +155,8 @@ class Services:
         run([baton, "pki", "init", "--dir", pki, "--pop", POP_NAME])
         roles = {"c": "controller", "s": "switch", "h": "host"}
         for node in self.plan.managed:
-            run([baton, "pki", "issue", "--dir", pki, "--role", roles[node[0]], "--id", node[1:],
-                 "--out", self.m.path(node, "tls")])
+            run([baton, "pki", "issue", "--dir", pki, "--role", roles[node[0]], "--id", node[1:]])
+            os.symlink("%s/%s-%s" % (pki, roles[node[0]], node[1:]), self.m.path(node, "tls"))
 
     def start_daemon(self, node, wrap=()):
         name = {"c": "baton-controld", "s": "baton-switchd", "h": "baton-agentd"}[node[0]]

@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * baton demo [run|up|down]: a whole POP in network namespaces, every host and every switch of it taken out
+ * of service and brought back under load, and the proof that nothing broke: counts from the client's side,
+ * resets from the wire, and a control, the same drain with detours off, which must break.
+ *
+ * The scenario is written in the operator's own commands.  deploy/pop/pop raises and removes the POP.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/ctl.h"
+#include "cli/demo.h"
+#include "cli/verb.h"
+
+#define VIP4 "198.51.100.80"
+#define VIP6 "2001:db8:80::80"
+#define SOURCES                                                                                                      \
+	"--vip", VIP4, "--vip", VIP6, "--source", "203.0.113.129", "--source", "203.0.113.130", "--source", "203.0.113.131", \
+		"--source", "203.0.113.132", "--source", "2001:db8:c::81", "--source", "2001:db8:c::82", "--source",         \
+		"2001:db8:c::83", "--source", "2001:db8:c::84"
+
+enum { DRAIN_TIMEOUT_S = 60, LONG_CONNECTIONS = 200 };
+
+/* What the load had met at one moment. */
+struct toll {
+	uint64_t requests, failed, connections, broken, resets;
+};
+
+struct outcome {
+	struct toll drains, control;
+	uint64_t mine, detoured;
+	double seconds;
+};
+
+static void on_signal(int number)
+{
+	(void)number;
+	demo_interrupted = 1;
+}
+
+/* The tooling lies beside the program in a build tree (../deploy/pop), else where it was installed. */
+static int find_tools(struct demo *d)
+{
+	const char *share = getenv("BATON_SHARE");
+	ssize_t n = readlink("/proc/self/exe", d->self, sizeof(d->self) - 1);
+	char *slash;
+	int len;
+
+	if (n <= 0)
+		return -1;
+	d->self[n] = 0;
+	slash = strrchr(d->self, '/');
+	len = (int)(slash - d->self);
+	if (share)
+		snprintf(d->pop, sizeof(d->pop), "%.400s/deploy/pop/pop", share);
+	else
+		snprintf(d->pop, sizeof(d->pop), "%.*s/../deploy/pop/pop", len < 400 ? len : 400, d->self);
+	snprintf(d->tools, sizeof(d->tools), "%.*s/tests/load", len < 400 ? len : 400, d->self);
+	if (access(d->pop, X_OK)) {
+		fprintf(stderr, "baton demo: %s: %s; set BATON_SHARE to the directory that holds deploy/\n", d->pop, strerror(errno));
+		return -1;
+	}
+	return 0;
+}
+
+static struct toll toll_now(const struct demo *d)
+{
+	/* A long connection that could not be made has failed; one that ended as it must not has broken. */
+	return (struct toll){ d->brief.requests + d->lasting.requests, d->brief.failed + d->lasting.failed - d->lasting.broken,
+			      d->lasting.connections, d->lasting.broken, d->resets };
+}
+
+static struct toll toll_since(const struct demo *d, struct toll before)
+{
+	struct toll now = toll_now(d);
+
+	return (struct toll){ now.requests - before.requests, now.failed - before.failed, now.connections - before.connections,
+			      now.broken - before.broken, now.resets - before.resets };
+}
+
+/* One of the operator's commands, as he would type it.  0, or says what failed. */
+static int operator(struct demo *d, int timeout_s, const char *const *words)
+{
+	const char *argv[32] = { d->self };
+	char run_dir[DEMO_PATH + 16], text[160] = "";
+	int n = 1, i, status;
+
+	snprintf(run_dir, sizeof(run_dir), "%s/c1/run", d->dir);
+	for (i = 0; words[i] && n < 28; i++) {
+		argv[n++] = words[i];
+		if (i == 0) {
+			argv[n++] = "--run";
+			argv[n++] = run_dir;
+		}
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), " %s", words[i]);
+	}
+	demo_says(d, "baton%.150s", text);
+	status = demo_step(d, timeout_s, argv);
+	if (status > 0)
+		fprintf(stderr, "\nbaton demo: `baton%s` %s (exit %d): %s\n", text, status == 124 ? "took too long" : "failed", status, d->said);
+	return status;
+}
+#define OPERATOR(d, timeout_s, ...) operator(d, timeout_s, (const char *const[]){ __VA_ARGS__, NULL })
+
+static int start_load(struct demo *d)
+{
+	char netns[96], load[DEMO_PATH + 16], wiretap[DEMO_PATH + 16], faults[2][DEMO_PATH + 32], resets[DEMO_PATH + 16];
+	double until;
+
+	snprintf(netns, sizeof(netns), "--net=/run/netns/%s-client", d->prefix);
+	snprintf(load, sizeof(load), "%s/load", d->tools);
+	snprintf(wiretap, sizeof(wiretap), "%s/wiretap", d->tools);
+	snprintf(faults[0], sizeof(faults[0]), "%s/client/short.faults", d->dir);
+	snprintf(faults[1], sizeof(faults[1]), "%s/client/long.faults", d->dir);
+	snprintf(resets, sizeof(resets), "%s/client/resets", d->dir);
+	d->wiretap = demo_start(d, "wiretap", (const char *const[]){ "nsenter", netns, wiretap, SOURCES, "--log", resets, "up1", "up2", NULL },
+				demo_wire_line, d);
+	d->short_load = demo_start(d, "short", (const char *const[]){ "nsenter", netns, load, "short", SOURCES, "--rate", "100",
+								       "--faults", faults[0], NULL }, demo_load_line, &d->brief);
+	d->long_load = demo_start(d, "long", (const char *const[]){ "nsenter", netns, load, "long", SOURCES, "--concurrent", "220",
+								     "--seed", "7", "--faults", faults[1], NULL }, demo_load_line, &d->lasting);
+	if (!d->wiretap || !d->short_load || !d->long_load)
+		return -1;
+	for (until = demo_now_s() + 10; d->lasting.open < LONG_CONNECTIONS || d->brief.ok < 100;)
+		if (demo_now_s() > until || !demo_pump(d, 100)) {
+			fprintf(stderr, "baton demo: the load does not come up: %llu long connections open, %llu requests answered\n",
+				(unsigned long long)d->lasting.open, (unsigned long long)d->brief.ok);
+			return -1;
+		}
+	return demo_pump(d, 2000) ? 0 : -1;
+}
+
+/* Every host out and back, one after another; nginx really ends and starts between drain and fill. */
+static int roll_hosts(struct demo *d)
+{
+	char command[DEMO_PATH * 2 + 64];
+
+	snprintf(command, sizeof(command), "%s restart --prefix %s $BATON_HOST", d->pop, d->prefix);
+	return OPERATOR(d, 4 * DRAIN_TIMEOUT_S, "roll", "--command", command, "--timeout", "60s");
+}
+
+static int drain_switches(struct demo *d)
+{
+	unsigned i;
+	int err = 0;
+
+	for (i = 0; i < d->n_switches && !err; i++) {
+		err = OPERATOR(d, DRAIN_TIMEOUT_S, "drain", "switch", d->sw[i].name, "--wait");
+		if (!err)
+			err = OPERATOR(d, DRAIN_TIMEOUT_S, "fill", "switch", d->sw[i].name, "--wait");
+	}
+	return err;
+}
+
+/* The second drain begins while the first host's flows are sheltered, some of them behind the second host. */
+static int drain_overlapping(struct demo *d)
+{
+	int err = OPERATOR(d, DRAIN_TIMEOUT_S, "drain", "host", "h1", "--no-wait");
+	double until = demo_now_s() + 10;
+
+	while (!err && demo_host(d, "h1")->owned && demo_now_s() < until)
+		if (!demo_pump(d, 100))
+			return -1;
+	if (!err)
+		err = OPERATOR(d, DRAIN_TIMEOUT_S, "drain", "host", "h2", "--wait");
+	if (!err)
+		err = OPERATOR(d, DRAIN_TIMEOUT_S, "drain", "host", "h1", "--wait");
+	if (!err)
+		err = OPERATOR(d, DRAIN_TIMEOUT_S, "fill", "host", "h1");
+	if (!err)
+		err = OPERATOR(d, DRAIN_TIMEOUT_S, "fill", "host", "h2");
+	if (!err && !demo_pump(d, 3000))
+		err = -1;
+	return err;
+}
+
+static int set_detours(struct demo *d, bool on)
+{
+	unsigned i;
+
+	for (i = 0; i < d->n_hosts; i++) {
+		char path[DEMO_PATH + 64];
+		json_t *answer = NULL, *request = json_pack("{s:s, s:b}", "verb", "detours", "on", on);
+		int err;
+
+		snprintf(path, sizeof(path), "%s/%s/run/agentd.sock", d->dir, d->host[i].name);
+		err = ctl_call(path, request, 2000, &answer);
+		json_decref(request);
+		if (err || !json_is_true(json_object_get(answer, "ok"))) {
+			fprintf(stderr, "baton demo: %s: detours could not be switched: %s\n", path,
+				err ? strerror(-err) : json_string_value(json_object_get(answer, "error")));
+			json_decref(answer);
+			return -1;
+		}
+		json_decref(answer);
+	}
+	return 0;
+}
+
+/* The same drain without detours: if it breaks nothing either, the figures above prove nothing. */
+static int control_run(struct demo *d, struct outcome *o)
+{
+	struct toll before;
+	double until;
+
+	demo_says(d, "the control: one drain with detours off");
+	if (set_detours(d, false))
+		return -1;
+	before = toll_now(d);
+	if (OPERATOR(d, DRAIN_TIMEOUT_S, "drain", "host", "h3", "--no-wait"))
+		return -1;
+	for (until = demo_now_s() + 10; demo_host(d, "h3")->owned && demo_now_s() < until;)
+		if (!demo_pump(d, 100))
+			return -1;
+	if (!demo_pump(d, 4000))
+		return -1;
+	o->control = toll_since(d, before);
+	return 0;
+}
+
+static void count_detours(const struct demo *d, struct outcome *o)
+{
+	unsigned i;
+
+	o->mine = o->detoured = 0;
+	for (i = 0; i < d->n_hosts; i++) {
+		o->mine += d->host[i].mine;
+		o->detoured += d->host[i].detoured;
+	}
+}
+
+static double detour_share(const struct outcome *o)
+{
+	return o->mine + o->detoured ? (double)o->detoured / (double)(o->mine + o->detoured) : 0;
+}
+
+static void print_table(const struct demo *d, const struct outcome *o, unsigned n_drains)
+{
+	unsigned i;
+
+	if (d->tty)
+		printf("\n");
+	printf("\n%-34s %12s %12s\n", "", "with detours", "the control");
+	printf("%-34s %12llu %12llu\n", "requests", (unsigned long long)o->drains.requests, (unsigned long long)o->control.requests);
+	printf("%-34s %12llu %12llu\n", "failed", (unsigned long long)o->drains.failed, (unsigned long long)o->control.failed);
+	printf("%-34s %12llu %12llu\n", "long connections", (unsigned long long)o->drains.connections,
+	       (unsigned long long)o->control.connections);
+	printf("%-34s %12llu %12llu\n", "broken", (unsigned long long)o->drains.broken, (unsigned long long)o->control.broken);
+	printf("%-34s %12llu %12llu\n", "resets of load flows on the wire", (unsigned long long)o->drains.resets,
+	       (unsigned long long)o->control.resets);
+	printf("%-34s %11.2f%%\n\n", "packets that took a detour", 100 * detour_share(o));
+	for (i = 0; i < n_drains; i++)
+		printf("drain of %-12s safe after %5.1f s\n", d->drain[i].what, d->drain[i].seconds);
+	printf("\n");
+}
+
+static json_t *toll_json(const struct toll *t)
+{
+	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "requests", (json_int_t)t->requests, "failed", (json_int_t)t->failed,
+			 "long_connections", (json_int_t)t->connections, "broken", (json_int_t)t->broken, "resets", (json_int_t)t->resets);
+}
+
+static int write_json(const struct demo *d, const struct outcome *o, unsigned n_drains, bool passed)
+{
+	char path[DEMO_PATH + 16];
+	json_t *root = toll_json(&o->drains), *drains = json_array();
+	unsigned i;
+	int err;
+
+	for (i = 0; i < n_drains; i++)
+		json_array_append_new(drains, json_pack("{s:s, s:f, s:f}", "what", d->drain[i].what, "seconds", d->drain[i].seconds,
+							"moved_seconds", d->drain[i].owned_s));
+	json_object_set_new(root, "drains", drains);
+	json_object_set_new(root, "detour_share", json_real(detour_share(o)));
+	json_object_set_new(root, "control", toll_json(&o->control));
+	json_object_set_new(root, "seconds", json_real(o->seconds));
+	json_object_set_new(root, "passed", json_boolean(passed));
+	snprintf(path, sizeof(path), "%.*s/demo.json", (int)(strrchr(d->self, '/') - d->self), d->self);
+	err = json_dump_file(root, path, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+	if (err)
+		fprintf(stderr, "baton demo: %s: cannot be written\n", path);
+	json_decref(root);
+	return err;
+}
+
+static int all_drains(struct demo *d, struct outcome *o, unsigned *n_drains)
+{
+	unsigned expected = d->n_hosts + d->n_switches + 2, i;
+
+	if (roll_hosts(d) || drain_switches(d) || drain_overlapping(d))
+		return -1;
+	if (!demo_pump(d, 1000))
+		return -1;
+	o->drains = toll_now(d);
+	count_detours(d, o);
+	*n_drains = d->n_drains;
+	for (i = 0; i < d->n_drains; i++)
+		if (d->drain[i].seconds < 0)
+			break;
+	if (i < d->n_drains || d->n_drains < expected) {
+		fprintf(stderr, "baton demo: %u drains were to end, %u did\n", expected, i);
+		return -1;
+	}
+	return 0;
+}
+
+static int scenario(struct demo *d)
+{
+	struct outcome o = { 0 };
+	unsigned n_drains = 0;
+	bool passed;
+
+	if (start_load(d))
+		return 1;
+	if (all_drains(d, &o, &n_drains))
+		return 1;
+	if (control_run(d, &o))
+		return 1;
+	o.seconds = demo_now_s() - d->begun_s;
+	passed = !o.drains.failed && !o.drains.broken && !o.drains.resets && o.control.broken > 0 && o.detoured > 0;
+	demo_draw(d, true);
+	print_table(d, &o, n_drains);
+	if (write_json(d, &o, n_drains, passed))
+		return 1;
+	if (!o.control.broken)
+		fprintf(stderr, "baton demo: the control broke nothing, so the figures prove nothing\n");
+	printf(passed ? "Nothing failed, nothing broke; without detours %llu connections did.\n" : "FAILED (control broke %llu)\n",
+	       (unsigned long long)o.control.broken);
+	return passed ? 0 : 1;
+}
+
+static int pop_verb(struct demo *d, const char *verb, int timeout_s)
+{
+	return demo_step(d, timeout_s, (const char *const[]){ d->pop, verb, "--prefix", d->prefix, NULL });
+}
+
+/* Takes the evidence of a failure along before the POP's files go. */
+static void keep_evidence(const struct demo *d)
+{
+	char command[DEMO_PATH * 3];
+	int len = (int)(strrchr(d->self, '/') - d->self);
+
+	snprintf(command, sizeof(command),
+		 "rm -rf '%.*s/demo.logs'; mkdir -p '%.*s/demo.logs'; cd '%s' && for f in */*.log client/*.faults client/resets pop.yaml; do "
+		 "[ -s \"$f\" ] && cp \"$f\" '%.*s/demo.logs/'$(echo \"$f\" | tr / -); done",
+		 len, d->self, len, d->self, d->dir, len, d->self);
+	if (system(command) >= 0)
+		fprintf(stderr, "baton demo: logs are in %.*s/demo.logs\n", len, d->self);
+}
+
+static int demo_run(struct demo *d)
+{
+	struct sigaction sa = { .sa_handler = on_signal };
+	int status;
+
+	if (geteuid()) {
+		fprintf(stderr, "baton demo: network namespaces need root: run it with sudo\n");
+		return 2;
+	}
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	sigaction(SIGHUP, &sa, NULL);
+	setvbuf(stdout, NULL, d->tty ? _IOFBF : _IOLBF, 1 << 16);
+	snprintf(d->dir, sizeof(d->dir), "/run/baton-pop/%.64s", d->prefix);
+	demo_says(d, "raising the POP: client, 2 upstream routers, 2 switches, 4 hosts");
+	status = pop_verb(d, "up", 120);
+	if (status) {
+		fprintf(stderr, "baton demo: the POP does not come up: %s\n", d->said);
+		pop_verb(d, "down", 60);
+		return 1;
+	}
+	snprintf(d->controller, sizeof(d->controller), "%.400s/c1/run/controld.sock", d->dir);
+	demo_pump(d, 500);
+	if (d->tty)
+		printf("\033[2J");
+	status = scenario(d);
+	demo_end_all(d);
+	d->long_load = NULL;
+	d->controller[0] = 0;
+	if (status)
+		keep_evidence(d);
+	if (demo_interrupted) {
+		fprintf(stderr, "baton demo: interrupted\n");
+		demo_interrupted = 0; /* removing must not be cut short */
+	}
+	demo_says(d, "removing the POP");
+	if (pop_verb(d, "down", 60)) {
+		fprintf(stderr, "baton demo: something was left behind: %s\n", d->said);
+		status = 1;
+	}
+	return status;
+}
+
+int cli_demo(int argc, char **argv)
+{
+	static struct demo d;
+	const char *verb = argc > 1 ? argv[1] : "run";
+
+	d.begun_s = demo_now_s();
+	d.tty = isatty(STDOUT_FILENO);
+	d.prefix = getenv("BATON_POP_PREFIX");
+	if (argc > 2 || (strcmp(verb, "run") && strcmp(verb, "up") && strcmp(verb, "down"))) {
+		fprintf(stderr, "usage: baton demo [run|up|down]\n"
+				"  run    raise a POP, drain all of it under load, prove that nothing broke, remove it (4 minutes)\n"
+				"  up     raise the POP and leave it for exploring        down   remove it\n");
+		return 2;
+	}
+	if (find_tools(&d))
+		return 1;
+	if (strcmp(verb, "run")) {
+		if (!d.prefix)
+			d.prefix = "baton";
+		execl(d.pop, d.pop, verb, "--prefix", d.prefix, (char *)NULL);
+		fprintf(stderr, "baton demo: %s: %s\n", d.pop, strerror(errno));
+		return 1;
+	}
+	if (!d.prefix)
+		d.prefix = "baton-demo";
+	return demo_run(&d);
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * `baton demo`, split by noun: demo.c is the scenario, demo_child.c the programs it runs and listens to,
+ * demo_watch.c what the controller says meanwhile, demo_view.c what is drawn.
+ */
+#ifndef CLI_DEMO_H
+#define CLI_DEMO_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum { DEMO_DRAINS_MAX = 32, DEMO_CHILDREN_MAX = 8, DEMO_BUCKETS_MAX = 4096, DEMO_HOSTS_MAX = 64, DEMO_PATH = 512 };
+
+/* A program that runs while the demo looks on.  Each line of its output goes to line(). */
+struct child {
+	pid_t pid; /* 0: free */
+	int fd;	   /* its stdout (and stderr, for steps); -1 at end of file */
+	int status; /* wait(2)'s, once ended */
+	bool ended;
+	const char *name;
+	void (*line)(void *ctx, const char *text);
+	void *ctx;
+	char buf[16384];
+	size_t len;
+};
+
+struct demo_drain {
+	char what[80];
+	double begun_s, seconds; /* seconds < 0: not ended */
+	double owned_s;		 /* until it owned nothing; < 0: not yet, or not a host */
+};
+
+struct demo_host {
+	char name[32], admin[16], health[8];
+	int owned, sheltered, sockets;
+	uint64_t mine, detoured, kept_off; /* packets; kept_off: would have been detoured, but detours were off */
+};
+
+struct demo_switch {
+	char name[32], admin[16], fabric[16];
+	bool announcing;
+};
+
+struct demo_load {
+	uint64_t requests, ok, failed, connections, open, broken, p99_ms;
+};
+
+struct demo {
+	char pop[DEMO_PATH], dir[DEMO_PATH], tools[DEMO_PATH], self[DEMO_PATH], controller[DEMO_PATH];
+	const char *prefix;
+	struct child children[DEMO_CHILDREN_MAX];
+	struct child *short_load, *long_load, *wiretap;
+	struct demo_load brief, lasting;
+	uint64_t resets;
+	unsigned n_buckets, n_hosts, n_switches;
+	uint8_t owner[DEMO_BUCKETS_MAX]; /* host number; 0: none */
+	bool history[DEMO_BUCKETS_MAX];
+	struct demo_host host[DEMO_HOSTS_MAX];
+	struct demo_switch sw[8];
+	struct demo_drain drain[DEMO_DRAINS_MAX];
+	unsigned n_drains;
+	double begun_s;
+	char step[200], said[200];
+	bool tty;
+	double drawn_s, asked_s;
+};
+
+double demo_now_s(void);
+
+/* demo_child.c.  NULL and a message when it cannot be started. */
+struct child *demo_start(struct demo *d, const char *name, const char *const *argv, void (*line)(void *, const char *), void *ctx);
+/* Looks on for at most ms; false when interrupted. */
+bool demo_pump(struct demo *d, int ms);
+/* Runs a program to its end while looking on; its exit status, or -1: interrupted, 124: timed out. */
+int demo_step(struct demo *d, int timeout_s, const char *const *argv);
+void demo_end(struct child *c, int signal_number);
+void demo_end_all(struct demo *d);
+extern volatile int demo_interrupted;
+
+/* demo_watch.c: asks the controller, at most four times a second. */
+void demo_watch(struct demo *d);
+json_t *demo_ask(struct demo *d, json_t *request);
+struct demo_drain *demo_drain_begins(struct demo *d, const char *kind, const char *name);
+struct demo_host *demo_host(struct demo *d, const char *name);
+void demo_load_line(void *ctx, const char *text); /* ctx: struct demo_load */
+void demo_wire_line(void *ctx, const char *text); /* ctx: struct demo */
+
+/* demo_view.c */
+void demo_draw(struct demo *d, bool now);
+void demo_says(struct demo *d, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* a new step */
+
+#endif

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The live view: the bucket grid coloured by owner (underlined: older flows live elsewhere), hosts,
+ * switches and what the load has met so far.  On anything but a terminal: a line every five seconds.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/demo.h"
+
+static void draw_grid(const struct demo *d)
+{
+	static const int colour[] = { 90, 44, 42, 43, 45, 46, 41, 100 };
+	unsigned i;
+
+	for (i = 0; i < d->n_buckets; i++) {
+		unsigned owner = d->owner[i];
+
+		printf("\033[%d;%s30m%c\033[0m", colour[owner ? 1 + (owner - 1) % 7 : 0], d->history[i] ? "4;1;" : "",
+		       owner ? (char)('0' + owner % 10) : '.');
+		if (i % 64 == 63)
+			printf("\033[K\n");
+	}
+	printf("\033[K\n");
+}
+
+static void draw_load(const struct demo *d)
+{
+	const char *bad = "\033[41;97m", *good = "\033[32m", *end = "\033[0m";
+
+	printf("short requests %8llu   failed %s%llu%s   p99 %llu ms\033[K\n", (unsigned long long)d->brief.ok,
+	       d->brief.failed ? bad : good, (unsigned long long)d->brief.failed, end, (unsigned long long)d->brief.p99_ms);
+	printf("long connections %6llu   open %llu   broken %s%llu%s   resets on the wire %s%llu%s\033[K\n",
+	       (unsigned long long)d->lasting.connections, (unsigned long long)d->lasting.open,
+	       d->lasting.failed ? bad : good, (unsigned long long)d->lasting.failed, end, d->resets ? bad : good,
+	       (unsigned long long)d->resets, end);
+}
+
+static void draw_screen(const struct demo *d)
+{
+	unsigned i;
+
+	printf("\033[H\033[1mbaton demo\033[0m  %5.0f s   %s\033[K\n\033[K\n", demo_now_s() - d->begun_s, d->step);
+	draw_grid(d);
+	for (i = 0; i < d->n_hosts; i++) {
+		const struct demo_host *h = &d->host[i];
+
+		printf("%-4s %-8s %-5s owns %3d  shelters %3d  sockets %4d  detoured %llu\033[K\n", h->name, h->admin, h->health,
+		       h->owned, h->sheltered, h->sockets, (unsigned long long)h->detoured);
+	}
+	for (i = 0; i < d->n_switches; i++)
+		printf("%-4s %-8s %-8s %s\033[K\n", d->sw[i].name, d->sw[i].admin, d->sw[i].fabric,
+		       d->sw[i].announcing ? "announcing" : "withdrawn");
+	printf("\033[K\n");
+	draw_load(d);
+	printf("\033[K\n");
+	for (i = d->n_drains > 10 ? d->n_drains - 10 : 0; i < d->n_drains; i++)
+		if (d->drain[i].seconds >= 0)
+			printf("drain of %-10s safe after %5.1f s\033[K\n", d->drain[i].what, d->drain[i].seconds);
+		else
+			printf("drain of %-10s ... %5.1f s\033[K\n", d->drain[i].what, demo_now_s() - d->drain[i].begun_s);
+	printf("\033[90m%.110s\033[0m\033[K\n\033[J", d->said);
+	fflush(stdout);
+}
+
+void demo_draw(struct demo *d, bool at_once)
+{
+	double now = demo_now_s();
+
+	if (!d->long_load || (!at_once && now - d->drawn_s < (d->tty ? 0.2 : 5.0)))
+		return;
+	d->drawn_s = now;
+	if (d->tty) {
+		draw_screen(d);
+		return;
+	}
+	printf("%6.1f s  requests %llu failed %llu  long %llu open %llu broken %llu  resets %llu\n", now - d->begun_s,
+	       (unsigned long long)d->brief.ok, (unsigned long long)d->brief.failed, (unsigned long long)d->lasting.connections,
+	       (unsigned long long)d->lasting.open, (unsigned long long)d->lasting.failed, (unsigned long long)d->resets);
+	fflush(stdout);
+}
+
+void demo_says(struct demo *d, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(d->step, sizeof(d->step), fmt, ap);
+	va_end(ap);
+	if (!d->tty || !d->long_load)
+		printf("%6.1f s  %s\n", demo_now_s() - d->begun_s, d->step);
+	fflush(stdout);
+	demo_draw(d, d->tty);
+}
