@@ -31,4 +31,37 @@
  */
 #ifndef CONTROL_REPORT_H
 #define CONTROL_REPORT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lb/vmac.h"
+
+/* What the controller takes out of them; missing or odd fields read as the careful answer. */
+#define PORT_KNOWN 1
+#define PORT_CARRIER 2
+#define PORT_DATAPATH 4
+
+struct switch_report {
+	bool announcing, drained;
+	uint8_t host[HOST_ID_MAX + 1]; /* PORT_* by host id; 0: no port to it */
+};
+
+struct host_report {
+	bool services_ok;
+	char why[128]; /* the first service that is not */
+	uint32_t established, request, time_wait, other;
+	int64_t cookie_ms, detour_in_ms, detour_out_ms; /* -1: never */
+	uint32_t rows;
+	bool via_known; /* the report holds a proof at all */
+	uint32_t via_unknown;
+	uint64_t via_index;
+	bool via[HOST_ID_MAX + 1]; /* by owner: sockets are reached through it */
+};
+
+/* 0 or -EBADMSG; json is borrowed.  Pure; json may be hostile. */
+int switch_report_read(const json_t *json, struct switch_report *out);
+int host_report_read(const json_t *json, struct host_report *out);
+
 #endif
