@@ -13,7 +13,6 @@ from plan import VIP4, VIP6
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FRAGMENT = os.path.join(ROOT, "deploy", "bird", "baton.conf")
-SYSCTL = os.path.join(ROOT, "deploy", "sysctl.d")
 FRR = "/usr/lib/frr"
 POP_NAME = "demo"
 PATTERN_BYTES = 1 << 20

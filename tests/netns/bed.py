@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What a namespace test works with: a POP (deploy/pop), load on it, the operator's command, and waits that say what they miss."""
+import glob
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import machine as machines
+from machine import Failed, Machine, run
+from plan import LOAD4, LOAD6, VIP4, VIP6, Plan
+from services import ROOT, Services
+
+BUILD = os.environ.get("BATON_BUILD", os.path.join(ROOT, "build"))
+
+
+class Skip(Exception):
+    pass
+
+
+class Wrong(Exception):
+    """The POP did what it must not, or did not what it must."""
+
+
+def options(**kw):
+    """What POP a test needs: hosts, switches, upstreams, one_armed, policy, interval."""
+    def mark(test):
+        test.options = kw
+        return test
+    return mark
+
+
+def check(condition, text, *args):
+    if not condition:
+        raise Wrong(text % args if args else text)
+
+
+def wait(what, probe, seconds=15, every=0.1):
+    """Until probe() is true; returns what it returned."""
+    deadline = time.monotonic() + seconds
+    while True:
+        got = probe()
+        if got:
+            return got
+        if time.monotonic() > deadline:
+            raise Wrong("%s: not within %g s" % (what, seconds))
+        time.sleep(every)
+
+
+class Load:
+    """Load in the client's namespace, and the tap on its wires.  Counters are read from the last line written."""
+
+    def __init__(self, bed, long, rate, seed, timeout_ms):
+        self.bed, self.children = bed, {}
+        addresses = ["--vip", VIP4, "--vip", VIP6]
+        for a in LOAD4[:4] + LOAD6[:4]:
+            addresses += ["--source", a]
+        where = lambda name: bed.machine.path("client", name)
+        program = lambda name: os.path.join(BUILD, "tests", "load", name)
+        self.start("wiretap", [program("wiretap")] + addresses + ["--log", where("resets"), "--every", "100"] +
+                   [l.ifname("client") for l in bed.plan.client_links])
+        more = ["--every", "100", "--seed", str(seed), "--timeout", str(timeout_ms)]
+        if rate:
+            self.start("short", [program("load"), "short"] + addresses + more + ["--rate", str(rate), "--kept", "5", "--faults", where("short.faults")])
+        if long:
+            self.start("long", [program("load"), "long"] + addresses + more + ["--concurrent", str(long), "--faults", where("long.faults")])
+        self.long = long
+        wait("load", lambda: self.now("long")["open"] >= long * 0.9 if long else self.now("short")["ok"] > 20, 10)
+
+    def start(self, name, argv):
+        self.children[name] = self.bed.machine.spawn("client", name + ".out", argv)
+
+    def now(self, name):
+        """The counters as they are (of the last 100 ms)."""
+        try:
+            with open(self.bed.machine.path("client", name + ".out.log")) as f:
+                lines = f.read().splitlines()
+        except OSError:
+            lines = []
+        for line in reversed(lines):
+            try:
+                return json.loads(line)
+            except ValueError:
+                pass
+        return {"open": 0, "ok": 0, "failed": 0, "broken": 0, "resets": 0, "requests": 0, "connections": 0, "broken_by_host": {}, "open_by_host": {}}
+
+    def faults(self):
+        out = []
+        for name in ("short", "long"):
+            path = self.bed.machine.path("client", name + ".faults")
+            if os.path.exists(path):
+                with open(path) as f:
+                    out += [dict(kind=name, fault=w[1], flow=w[2], **dict(p.split("=") for p in w[3:]), at_ms=int(w[0]))
+                            for w in (line.split() for line in f) if len(w) > 3]
+        return out
+
+    def stop(self):
+        """Ends wiretap before the load: what is cut by ending is not counted."""
+        for name in ("wiretap", "short", "long"):
+            if name in self.children:
+                machines.end([self.children[name]])
+        return self
+
+    def unbroken(self):
+        """Nothing failed, nothing broke, no reset was seen, and there was load at all."""
+        self.stop()
+        f = self.faults()
+        check(not f, "%d faults, the first: %s", len(f), f[0] if f else "")
+        for name in ("short", "long"):
+            if name in self.children:
+                n = self.now(name)
+                check(n["ok"] > 0 and not n["failed"], "%s: %s", name, n)
+        resets = self.now("wiretap")["resets"]
+        check(not resets, "%d resets of load flows on the wire", resets)
+
+
+class Bed:
+    def __init__(self, prefix, name):
+        self.prefix, self.name = prefix, name
+        self.machine = Machine("/run/baton-pop/" + prefix)
+        self.loads = []
+
+    def up(self, hosts=4, switches=("xdp", "netlink"), upstreams=("bird", "frr"), one_armed=None, policy=None,
+           interval="500ms", bare=False):
+        facts = {"prefix": self.prefix, "hosts": hosts, "switches": list(switches), "upstreams": list(upstreams),
+                 "one_armed": one_armed or {}, "build": BUILD}
+        self.plan = Plan(self.prefix, hosts, switches, upstreams, one_armed or {})
+        self.machine.create(facts)
+        import network
+        import sysctls
+        network.create(self.machine, self.plan, sysctls.files())
+        self.services = Services(self.machine, self.plan, BUILD)
+        self.services.up(policy=policy, interval=interval, daemons=not bare)
+
+    def down(self):
+        return self.machine.destroy() if self.machine.exists() else []
+
+    def keep_logs(self, target):
+        shutil.rmtree(target, ignore_errors=True)
+        os.makedirs(target, exist_ok=True)
+        for pattern in ("*/*.log", "*/*.faults", "client/resets", "pop.yaml"):
+            for path in glob.glob(os.path.join(self.machine.dir, pattern)):
+                if os.path.getsize(path):
+                    shutil.copy(path, os.path.join(target, os.path.relpath(path, self.machine.dir).replace("/", "-")))
+        print("# logs: %s" % target)
+
+    # -- the operator ---------------------------------------------------------------------------------------
+    def baton(self, *words, expect=0, timeout=60):
+        """`baton VERB ...` beside the controller.  Returns its output; expect: exit status, or None for any."""
+        argv = [os.path.join(BUILD, "baton"), words[0], "--run", self.machine.path("c1", "run")] + list(words[1:])
+        r = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout)
+        if expect is not None:
+            check(r.returncode == expect, "baton %s: exit %d, not %d: %s", " ".join(words), r.returncode, expect, r.stdout.strip()[-600:])
+        self.exit = r.returncode
+        return r.stdout
+
+    def ask(self, **request):
+        return self.services.controller(**request) or {}
+
+    def show(self, what, name):
+        for o in self.ask(verb="show", what=what).get(what, []):
+            if o["name"] == name:
+                return o
+        return None
+
+    def host(self, name):
+        return self.show("hosts", name) or {"health": "?", "admin": "?", "owned": -1, "sheltered": -1, "connected": False}
+
+    def switch(self, name):
+        return self.show("switches", name) or {"announcing": False, "admin": "?", "connected": False, "lag": -1, "acked": -1, "failed": None}
+
+    def drain(self, name, kind="host", **more):
+        """The verb alone: returns the controller's answer."""
+        return self.ask(verb="drain", kind=kind, name=name, reason="test", **more)
+
+    def fill(self, name, kind="host", **more):
+        return self.ask(verb="fill", kind=kind, name=name, reason="test", **more)
+
+    def safe(self, name, kind="host"):
+        return self.ask(verb="drain_status", kind=kind, name=name).get("safe", False)
+
+    def drained(self, name, kind="host", seconds=40):
+        try:
+            return wait("drain of %s %s" % (kind, name), lambda: self.safe(name, kind), seconds)
+        except Wrong as e:
+            raise Wrong("%s; %s" % (e, self.ask(verb="drain_status", kind=kind, name=name)))
+
+    def settled(self, seconds=15):
+        wait("the table to settle", lambda: self.ask(verb="status").get("table", {}).get("settled"), seconds)
+
+    def healthy(self, seconds=30):
+        from services import wait_for
+        wait_for("the POP", self.services.missing, seconds)
+
+    # -- the machines ---------------------------------------------------------------------------------------
+    def load(self, long=60, rate=50, seed=1, timeout_ms=5000):
+        load = Load(self, long, rate, seed, timeout_ms)
+        self.loads.append(load)
+        return load
+
+    def run(self, node, *argv, check=True, timeout=30):
+        return self.machine.run(node, list(argv), check=check, timeout=timeout)
+
+    def kill(self, node, name=None):
+        """kill -9 of a daemon (Baton's, unless named)."""
+        self.machine.end(node, name or self.services.daemon_name(node), signal.SIGKILL)
+
+    def start(self, node):
+        return self.services.start_daemon(node)
+
+    def link(self, node, ifname, up):
+        self.run(node, "ip", "link", "set", ifname, "up" if up else "down")
+
+    def power_off(self, node):
+        """As if the plug were pulled: every process killed, every link without carrier, kernel state kept out of play."""
+        for p in self.machine.processes(node):
+            p.signal(signal.SIGKILL)
+        for l in self.plan.links_of(node, self.plan.host_links + self.plan.uplinks + self.plan.peer_links):
+            self.link(node, l.ifname(node), False)
+        self.link(node, "mgmt", False)
+
+    def log_of(self, node, name=None):
+        with open(self.machine.path(node, (name or self.services.daemon_name(node)) + ".log"), errors="replace") as f:
+            return f.read()
