@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The facts that lb/verdict.h asks for: is it for a VIP, which socket holds the flow and does the
+ * segment fit it, is its ACK a SYN cookie of ours.  The kernel's interfaces differ between releases;
+ * Kbuild probes the headers and says which is there (BATON_*).
+ */
+#include <linux/if_vlan.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include <net/inet6_hashtables.h>
+#include <net/inet_hashtables.h>
+#include <net/tcp.h>
+
+#include "kmod/baton.h"
+
+#if defined(BATON_LOOKUP_TAKES_HASHINFO) && defined(BATON_HASHINFO_PER_NET)
+#define HASHINFO(net) (net)->ipv4.tcp_death_row.hashinfo,
+#elif defined(BATON_LOOKUP_TAKES_HASHINFO)
+#define HASHINFO(net) &tcp_hashinfo,
+#else
+#define HASHINFO(net)
+#endif
+
+/* A reference is held (sock_gen_put) to what is found. */
+static struct sock *find_flow(struct net *net, const struct flow *f, int dif)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	if (f->family == FLOW_V6)
+		return __inet6_lookup_established(net, HASHINFO(net) (const struct in6_addr *)f->saddr, f->sport,
+						  (const struct in6_addr *)f->daddr, ntohs(f->dport), dif, 0);
+#endif
+	return __inet_lookup_established(net, HASHINFO(net) f->saddr[0], f->sport, f->daddr[0], ntohs(f->dport), dif,
+					 0);
+}
+
+/* Listeners live until the end of the RCU section; no reference. */
+static struct sock *find_listener(struct net *net, const struct flow *f, int dif)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	if (f->family == FLOW_V6)
+		return inet6_lookup_listener(net, HASHINFO(net) NULL, 0, (const struct in6_addr *)f->saddr, f->sport,
+					     (const struct in6_addr *)f->daddr, ntohs(f->dport), dif, 0);
+#endif
+	return __inet_lookup_listener(net, HASHINFO(net) NULL, 0, f->saddr[0], f->sport, f->daddr[0], ntohs(f->dport),
+				      dif, 0);
+}
+
+static enum verdict_socket judge_sock(const struct packet *p, const struct sock *sk)
+{
+	struct tcp_window w;
+
+	if (sk->sk_state == TCP_NEW_SYN_RECV) {
+		const struct tcp_request_sock *r = tcp_rsk(inet_reqsk((struct sock *)sk));
+
+		return verdict_fits_request(p, r->snt_isn, r->rcv_isn) ? SOCKET_REQUEST : SOCKET_REQUEST_OTHER;
+	}
+	if (sk->sk_state == TCP_TIME_WAIT) {
+		const struct tcp_timewait_sock *tw = tcp_twsk(sk);
+
+		w.rcv_nxt = tw->tw_rcv_nxt;
+		w.rcv_wnd = tw->tw_rcv_wnd;
+		w.snd_una = w.snd_nxt = tw->tw_snd_nxt;
+		return verdict_fits_window(p, &w) ? SOCKET_TIME_WAIT : SOCKET_TIME_WAIT_OTHER;
+	}
+	w.rcv_nxt = READ_ONCE(tcp_sk(sk)->rcv_nxt);
+	w.rcv_wnd = READ_ONCE(tcp_sk(sk)->rcv_wnd);
+	w.snd_una = READ_ONCE(tcp_sk(sk)->snd_una);
+	w.snd_nxt = READ_ONCE(tcp_sk(sk)->snd_nxt);
+	return verdict_fits_window(p, &w) ? SOCKET_ESTABLISHED : SOCKET_ESTABLISHED_OTHER;
+}
+
+static enum verdict_socket find_socket(struct net *net, const struct packet *p, int dif)
+{
+	struct sock *sk = find_flow(net, &p->flow, dif);
+	enum verdict_socket found;
+
+	if (!sk)
+		return find_listener(net, &p->flow, dif) ? SOCKET_LISTEN : SOCKET_NONE;
+	found = judge_sock(p, sk);
+	sock_gen_put(sk);
+	return found;
+}
+
+static int cookie_mss(const void *ip, const struct tcphdr *th, u8 family)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	if (family == FLOW_V6)
+#ifdef BATON_COOKIE_TAKES_COOKIE
+		return __cookie_v6_check(ip, th, ntohl(th->ack_seq) - 1);
+#else
+		return __cookie_v6_check(ip, th);
+#endif
+#endif
+#ifdef BATON_COOKIE_TAKES_COOKIE
+	return __cookie_v4_check(ip, th, ntohl(th->ack_seq) - 1);
+#else
+	return __cookie_v4_check(ip, th);
+#endif
+}
+
+/* The stack's own rules: cookies are on, one was sent of late, and the ACK is one. */
+static enum verdict_cookie find_cookie(struct net *net, struct sk_buff *skb, const struct packet *p, int dif)
+{
+	int base = skb_mac_offset(skb);
+	struct tcphdr tcp_buf;
+	union {
+		struct iphdr v4;
+		struct ipv6hdr v6;
+	} ip_buf;
+	const struct tcphdr *th = skb_header_pointer(skb, base + p->l4, sizeof(tcp_buf), &tcp_buf);
+	const void *ip = skb_header_pointer(skb, base + p->l3,
+					    p->flow.family == FLOW_V6 ? sizeof(ip_buf.v6) : sizeof(ip_buf.v4), &ip_buf);
+	struct sock *sk = find_listener(net, &p->flow, dif);
+
+	if (!th || !ip || !sk || !READ_ONCE(net->ipv4.sysctl_tcp_syncookies) || tcp_synq_no_recent_overflow(sk))
+		return COOKIE_NO;
+	return cookie_mss(ip, th, p->flow.family) ? COOKIE_VALID : COOKIE_NO;
+}
+
+/* Everything about the frame, then the verdict; changes nothing.  Under RCU; skb->data may be anywhere
+ * behind the MAC header. */
+void baton_judge(struct baton_net *bn, const struct baton_conf *c, struct sk_buff *skb, const struct net_device *dev,
+		 struct baton_judged *j)
+{
+	const struct ethhdr *eth = eth_hdr(skb);
+	struct verdict_facts *f = &j->facts;
+	int dif = dev->ifindex;
+
+	memset(f, 0, sizeof(*f));
+	f->self = c->self;
+	f->detours_on = c->detours_on;
+	f->is_vmac = (u8)vmac_decode(eth->h_dest, &f->triple);
+	f->detoured = (u8)detour_decode(eth->h_source, &f->came);
+	f->status = (u8)packet_parse(skb, skb->len - skb_mac_offset(skb), &j->packet);
+	if (skb_vlan_tag_present(skb))
+		f->status = PACKET_TAGGED;
+	f->shape = j->packet.shape;
+	f->protocol = j->packet.flow.protocol;
+	f->tcp_flags = j->packet.tcp_flags;
+	for (;;) { /* each question is asked once */
+		j->verdict = verdict(f);
+		if (j->verdict.action == VERDICT_ASK_VIP)
+			f->vip = baton_conf_has_vip(c, &j->packet.flow) ? VIP_YES : VIP_NO;
+		else if (j->verdict.action == VERDICT_ASK_SOCKET)
+			f->socket = (u8)find_socket(bn->net, &j->packet, dif);
+		else if (j->verdict.action == VERDICT_ASK_COOKIE)
+			f->cookie = (u8)find_cookie(bn->net, skb, &j->packet, dif);
+		else
+			return;
+	}
+}
