@@ -146,6 +146,9 @@ unsigned conf_line(const struct conf_node *n);
 void conf_store(void *at, size_t size, uint64_t value);
 uint64_t conf_fetch(const void *at, size_t size);
 
+/* 100ms, 2s, 5m, 1h to milliseconds: the same words on a command line. */
+bool conf_parse_duration(const char *word, uint32_t *ms);
+
 /* --- what else a table is good for ------------------------------------------------------------------ */
 
 json_t *conf_to_json(const struct conf_schema *schema, const void *root, const void *object);

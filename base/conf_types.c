@@ -220,6 +220,22 @@ static void spell_duration(uint64_t ms, char *buf, size_t len)
 	snprintf(buf, len, "%" PRIu64 "%s", ms / unit[i].ms, unit[i].name);
 }
 
+bool conf_parse_duration(const char *word, uint32_t *ms)
+{
+	const char *end;
+	uint64_t v;
+	size_t i;
+
+	if (!number(word, &v, &end))
+		return false;
+	for (i = 0; i < UNITS && strcmp(end, unit[i].name); i++)
+		;
+	if (i == UNITS || v > UINT32_MAX / unit[i].ms)
+		return false;
+	*ms = (uint32_t)v * unit[i].ms;
+	return true;
+}
+
 static bool duration_read(struct conf *c, const struct conf_node *n, const struct conf_field *f, void *at)
 {
 	const char *w = conf_word(c, n, f, "a duration"), *end;

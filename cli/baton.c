@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The operator's command: finds the verb, or the one that was probably meant. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/options.h"
+
+static int run_help(int argc, char **argv);
+
+static const struct verb verb_pki = { "pki", "init|issue|renew ...", "the POP's certificate authority", NULL, cli_pki };
+static const struct verb verb_demo = { "demo", "[run|up|down]", "a whole POP in namespaces of this machine, under load", NULL, cli_demo };
+static const struct verb verb_help = { "help", "[VERB]", "this list, or all about a verb", NULL, run_help };
+
+static const struct verb *const verbs[] = {
+	&verb_check, &verb_apply,   &verb_show, &verb_drain, &verb_fill, &verb_roll,
+	&verb_explain, &verb_top, &verb_pki,  &verb_demo, &verb_help,
+};
+
+#define VERBS (sizeof(verbs) / sizeof(*verbs))
+
+static const struct verb *find(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < VERBS; i++)
+		if (!strcmp(verbs[i]->name, name))
+			return verbs[i];
+	return NULL;
+}
+
+static void print_verbs(FILE *out)
+{
+	size_t i;
+
+	fprintf(out, "usage: baton VERB ...\n\n");
+	for (i = 0; i < VERBS; i++)
+		fprintf(out, "  %-9s %s\n", verbs[i]->name, verbs[i]->summary);
+	fprintf(out, "\nEvery verb takes -j (JSON), --run DIR (the controller's run directory) and --help.\n"
+		     "Exit status: 0 done (a drain: safe), 1 failed, 2 usage, 3 refused, 4 not in time, 5 no controller,\n"
+		     "130 interrupted.  baton(1), pop.yaml(5) say more.\n");
+}
+
+static int unknown(const char *name)
+{
+	const char *names[VERBS + 1];
+	size_t i;
+
+	for (i = 0; i < VERBS; i++)
+		names[i] = verbs[i]->name;
+	names[VERBS] = NULL;
+	fprintf(stderr, "baton: there is no verb '%s'%s\n       baton help lists them\n", name, cli_likely(name, names));
+	return EXIT_USAGE;
+}
+
+static int run_help(int argc, char **argv)
+{
+	const struct verb *v = argc > 1 ? find(argv[1]) : NULL;
+	char help[] = "--help", name[32];
+	char *words[] = { name, help, NULL };
+
+	if (argc > 1 && !v)
+		return unknown(argv[1]);
+	if (!v || v == &verb_help) {
+		print_verbs(stdout);
+		return EXIT_DONE;
+	}
+	snprintf(name, sizeof(name), "%s", v->name);
+	return v->run(2, words);
+}
+
+int main(int argc, char **argv)
+{
+	const struct verb *v;
+
+	if (argc < 2) {
+		print_verbs(stderr);
+		return EXIT_USAGE;
+	}
+	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
+		puts("baton " BATON_VERSION);
+		return EXIT_DONE;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
+		print_verbs(stdout);
+		return EXIT_DONE;
+	}
+	v = find(argv[1]);
+	if (!v)
+		return unknown(argv[1]);
+	return v->run(argc - 1, argv + 1);
+}
