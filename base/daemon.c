@@ -12,7 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/address.h"
+#include "base/sockaddr.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/notify.h"
@@ -276,7 +276,7 @@ int daemon_metrics(struct daemon *d, metrics_collect *collect, void *ctx)
 
 	if (!d->metrics_addr)
 		return 0;
-	if (address_parse(d->metrics_addr, &at, &len)) {
+	if (sockaddr_parse(d->metrics_addr, &at, &len)) {
 		log_error("--metrics %s: expected ADDR:PORT, such as 127.0.0.1:9430 or [::1]:9430", d->metrics_addr);
 		return 2;
 	}

@@ -226,7 +226,7 @@ static void refuse(struct session *s, const char *why)
 static void server_authenticated(struct session *s)
 {
 	struct identity peer;
-	char why[256], from[ADDRESS_TEXT_MAX];
+	char why[256], from[SOCKADDR_TEXT_MAX];
 	int rc;
 
 	if (tls_peer(s->tls, s->ssl, &peer, why, sizeof(why))) {
@@ -235,7 +235,7 @@ static void server_authenticated(struct session *s)
 	}
 	s->peer = peer;
 	snprintf(s->name, sizeof(s->name), "%s %u (%s)", role_name(peer.role), peer.id,
-		 address_print((struct sockaddr *)&s->addr, from));
+		 sockaddr_print((struct sockaddr *)&s->addr, from));
 	if (!session_listener_serves(s->listener, peer.role)) {
 		snprintf(why, sizeof(why), "role %s is not served on this port", role_name(peer.role));
 		refuse(s, why);
@@ -522,7 +522,7 @@ int session_accept(struct session_listener *l, struct event_base *base, struct t
 	}
 	s->server = true;
 	s->fd = fd;
-	address_print(addr, s->name);
+	sockaddr_print(addr, s->name);
 	if (!watch(s) || begin_tls(s)) {
 		disconnect(s);
 		destroy(s);
@@ -537,7 +537,7 @@ int session_accept(struct session_listener *l, struct event_base *base, struct t
 int session_connect(struct event_base *base, struct tls_identity *tls, const struct sockaddr *addr, socklen_t len,
 		    enum role peer, uint16_t peer_id, const struct session_ops *ops, void *ctx, struct session **out)
 {
-	char at[ADDRESS_TEXT_MAX];
+	char at[SOCKADDR_TEXT_MAX];
 	struct session *s;
 
 	if (len > sizeof(s->addr))
@@ -546,7 +546,7 @@ int session_connect(struct event_base *base, struct tls_identity *tls, const str
 	if (!s)
 		return -ENOMEM;
 	s->peer = (struct identity){.role = peer, .id = peer_id};
-	snprintf(s->name, sizeof(s->name), "%s %u (%s)", role_name(peer), peer_id, address_print(addr, at));
+	snprintf(s->name, sizeof(s->name), "%s %u (%s)", role_name(peer), peer_id, sockaddr_print(addr, at));
 	s->backoff_ms = SESSION_BACKOFF_MIN_MS;
 	session_move(s, SESSION_WAITING);
 	arm(s, 0);

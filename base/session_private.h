@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <sys/queue.h>
 
-#include "base/address.h"
+#include "base/sockaddr.h"
 #include "base/frame.h"
 #include "base/tls.h"
 

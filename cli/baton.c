@@ -12,8 +12,7 @@ static const struct verb verb_demo = { "demo", "[run|up|down]", "a whole POP in 
 static const struct verb verb_help = { "help", "[VERB]", "this list, or all about a verb", NULL, run_help };
 
 static const struct verb *const verbs[] = {
-	&verb_check, &verb_apply,   &verb_show, &verb_drain, &verb_fill, &verb_roll,
-	&verb_explain, &verb_top, &verb_pki,  &verb_demo, &verb_help,
+	&verb_show, &verb_drain, &verb_fill, &verb_pki,  &verb_demo, &verb_help,
 };
 
 #define VERBS (sizeof(verbs) / sizeof(*verbs))

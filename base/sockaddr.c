@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Socket addresses as text.  See address.h. */
-#include "base/address.h"
+#include "base/sockaddr.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-int address_with_port(const char *ip, uint16_t port, struct sockaddr_storage *out, socklen_t *len)
+int sockaddr_with_port(const char *ip, uint16_t port, struct sockaddr_storage *out, socklen_t *len)
 {
 	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(port)};
 	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
@@ -43,7 +43,7 @@ static int port_parse(const char *text, uint16_t *port)
 	return 0;
 }
 
-int address_parse(const char *text, struct sockaddr_storage *out, socklen_t *len)
+int sockaddr_parse(const char *text, struct sockaddr_storage *out, socklen_t *len)
 {
 	char ip[INET6_ADDRSTRLEN];
 	const char *begin = text, *end, *colon;
@@ -67,10 +67,10 @@ int address_parse(const char *text, struct sockaddr_storage *out, socklen_t *len
 	/* Brackets are for IPv6, and IPv6 is for brackets: else the port is ambiguous. */
 	if ((*text == '[') != (strchr(ip, ':') != NULL))
 		return -EINVAL;
-	return address_with_port(ip, port, out, len);
+	return sockaddr_with_port(ip, port, out, len);
 }
 
-const char *address_print(const struct sockaddr *addr, char out[ADDRESS_TEXT_MAX])
+const char *sockaddr_print(const struct sockaddr *addr, char out[SOCKADDR_TEXT_MAX])
 {
 	char ip[INET6_ADDRSTRLEN];
 	struct sockaddr_in v4;
@@ -80,15 +80,15 @@ const char *address_print(const struct sockaddr *addr, char out[ADDRESS_TEXT_MAX
 	case AF_INET:
 		memcpy(&v4, addr, sizeof(v4));
 		inet_ntop(AF_INET, &v4.sin_addr, ip, sizeof(ip));
-		snprintf(out, ADDRESS_TEXT_MAX, "%s:%u", ip, ntohs(v4.sin_port));
+		snprintf(out, SOCKADDR_TEXT_MAX, "%s:%u", ip, ntohs(v4.sin_port));
 		break;
 	case AF_INET6:
 		memcpy(&v6, addr, sizeof(v6));
 		inet_ntop(AF_INET6, &v6.sin6_addr, ip, sizeof(ip));
-		snprintf(out, ADDRESS_TEXT_MAX, "[%s]:%u", ip, ntohs(v6.sin6_port));
+		snprintf(out, SOCKADDR_TEXT_MAX, "[%s]:%u", ip, ntohs(v6.sin6_port));
 		break;
 	default:
-		snprintf(out, ADDRESS_TEXT_MAX, "unknown");
+		snprintf(out, SOCKADDR_TEXT_MAX, "unknown");
 	}
 	return out;
 }
