@@ -201,12 +201,15 @@ static int attach(struct datapath *d, const char *ifname)
 	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .attach_point = BPF_TC_INGRESS);
 	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY,
 			    .flags = BPF_TC_F_REPLACE);
+	libbpf_print_fn_t print;
 	int err;
 
 	hook.ifindex = (int)if_nametoindex(ifname);
 	if (!hook.ifindex)
 		return -ENODEV;
+	print = libbpf_set_print(NULL); /* it complains of a hook that is there already */
 	err = bpf_tc_hook_create(&hook);
+	libbpf_set_print(print);
 	if (err && err != -EEXIST)
 		return err;
 	opts.prog_fd = bpf_program__fd(d->skel->progs.redirect);

@@ -281,11 +281,11 @@ static __always_inline void judge(struct __sk_buff *skb, const struct redirect_c
 	f->shape = p->shape;
 	f->protocol = p->flow.protocol;
 	f->tcp_flags = p->tcp_flags;
-	for (i = 0; i < 4; i++) { /* three questions, then the answer */
+	if (f->status == PACKET_OK && f->triple.host[0] == c->self)
+		f->vip = (__u8)find_vip(p); /* it would be the first question */
+	for (i = 0; i < 3; i++) { /* two questions, then the answer */
 		decide(f, v);
-		if (v->action == VERDICT_ASK_VIP)
-			f->vip = (__u8)find_vip(p);
-		else if (v->action == VERDICT_ASK_SOCKET)
+		if (v->action == VERDICT_ASK_SOCKET)
 			f->socket = (__u8)find_socket(skb, p);
 		else if (v->action == VERDICT_ASK_COOKIE)
 			f->cookie = (__u8)find_cookie(skb, p);

@@ -165,7 +165,7 @@ LB_INLINE int packet_parse_v6(struct packet_source *s, __u32 off, __u32 frame_le
 		ip->protocol = next;
 		ip->l4 = off;
 		if (next != 0 && next != 43 && next != 44 && next != 51 && next != 60)
-			return PACKET_OK;
+			return off > ip->end && !quoted ? PACKET_MALFORMED : PACKET_OK;
 		if (off + 8 > ip->end && !quoted)
 			return PACKET_MALFORMED; /* the chain leaves the packet */
 		if (packet_load(s, off, ext, sizeof(ext)))
