@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * From the view to the machine.  Everything is read back and compared, so this may be called as often
+ * as anything may have changed: by the log, by the kernel, or by the clock.  An index is acknowledged
+ * once NIC filters, VIPs and data path hold it; until then the controller does not go on.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "agent/host.h"
+#include "agent/vips.h"
+#include "base/log.h"
+
+#define BPFFS "/sys/fs/bpf"
+#define PIN_DIR BPFFS "/baton" /* BATON_PIN_DIR overrides it: several hosts of a test share a machine */
+
+static void links_wanted(const struct host *h, const struct view *v, const struct host_conf *conf, struct links_want *w)
+{
+	memset(w, 0, sizeof(*w));
+	w->self = h->self;
+	w->protocol = v->pop->route_protocol;
+	w->filters = &h->filters;
+	for (uint32_t i = 0; i < conf->n_links && w->n_links < POP_SWITCHES_MAX; i++) {
+		struct link_want *l = &w->link[w->n_links++];
+
+		memcpy(l->ifname, conf->link[i].ifname, sizeof(l->ifname));
+		l->switch_id = conf->link[i].switch_id;
+		l->in_service = v->switch_admin[l->switch_id] == ADMIN_IN;
+	}
+}
+
+static int datapath_open(struct host *h, const struct view *v, const struct host_conf *conf, char *why, size_t why_len)
+{
+	const char *dir = getenv("BATON_PIN_DIR");
+	char pin_dir[256];
+
+	if (conf->datapath == DATAPATH_MODULE) {
+		snprintf(why, why_len, "datapath: module: this build has only ebpf");
+		return -ENOTSUP;
+	}
+	/* Not a refusal: the directory that is missing is named by what fails next. */
+	(void)mkdir(dir ? dir : PIN_DIR, 0700);
+	snprintf(pin_dir, sizeof(pin_dir), "%s/%s-%s", dir ? dir : PIN_DIR, v->pop->name, conf->name);
+	h->ops = &datapath_ebpf;
+	return h->ops->open(h->self, pin_dir, why, why_len, &h->datapath);
+}
+
+static int datapath_install(struct host *h, const struct view *v, const struct host_conf *conf, char *why, size_t why_len)
+{
+	char ifname[POP_SWITCHES_MAX][IF_NAMESIZE];
+	uint16_t id[HOST_ID_MAX];
+	size_t n = 0;
+	int err = h->datapath ? 0 : datapath_open(h, v, conf, why, why_len);
+
+	if (err)
+		return err;
+	for (uint32_t i = 0; i < v->pop->n_hosts; i++)
+		id[i] = v->pop->host[i].id;
+	for (size_t i = 0; i < h->links.n; i++)
+		if (h->links.link[i].ifindex)
+			memcpy(ifname[n++], h->links.link[i].ifname, IF_NAMESIZE);
+	err = h->ops->set_vips(h->datapath, v->pop->vip, v->pop->n_vips);
+	if (!err)
+		err = h->ops->set_hosts(h->datapath, id, v->pop->n_hosts);
+	if (!err)
+		err = h->ops->set_devices(h->datapath, (const char(*)[IF_NAMESIZE])ifname, n);
+	if (err)
+		snprintf(why, why_len, "the data path does not take its VIPs, hosts or devices: %s", strerror(-err));
+	return err;
+}
+
+static void say_new_alarms(const struct host *h, const struct alarms *before)
+{
+	for (size_t i = 0; i < h->alarms.n; i++) {
+		bool old = false;
+
+		for (size_t j = 0; j < before->n && !old; j++)
+			old = !strcmp(before->text[j], h->alarms.text[i]);
+		if (!old)
+			log_warning("%s", h->alarms.text[i]);
+	}
+}
+
+static int install(struct host *h, const struct view *v, const struct host_conf *conf, unsigned what, char *why,
+		   size_t why_len)
+{
+	struct links_want want;
+	int err, result = 0;
+
+	if (what & VIEW_POP && vipset_build(&h->vips, v->pop)) {
+		snprintf(why, why_len, "out of memory");
+		return -ENOMEM;
+	}
+	if (what & (VIEW_POP | VIEW_TABLE))
+		filters_needed(&h->filters, v->table, h->self);
+	links_wanted(h, v, conf, &want);
+	result = links_apply(h->rtnl, &want, &h->links, &h->alarms);
+	err = vips_apply(h->rtnl, v->pop->route_protocol, v->pop->vip, v->pop->n_vips, &h->alarms);
+	result = result ? result : err;
+	if (result)
+		snprintf(why, why_len, "%.250s", h->alarms.n ? h->alarms.text[h->alarms.n - 1] : strerror(-result));
+	if (what & VIEW_POP || !h->datapath) {
+		char text[256] = "";
+
+		err = datapath_install(h, v, conf, text, sizeof(text));
+		if (err) {
+			alarm_add(&h->alarms, "%.250s", text);
+			snprintf(why, why_len, "%.250s", text);
+			result = err;
+		}
+	}
+	return result;
+}
+
+void host_install(struct host *h, const struct view *v, unsigned what)
+{
+	const struct host_conf *conf = pop_host(v->pop, h->self);
+	struct alarms before = h->alarms;
+	char why[ALARM_LEN] = "";
+	int err = -ENOENT;
+
+	/* What an earlier attempt could not do is done with the next one. */
+	if (h->failed)
+		what |= VIEW_POP | VIEW_TABLE;
+	h->alarms.n = 0;
+	if (conf)
+		err = install(h, v, conf, what, why, sizeof(why));
+	else
+		snprintf(why, sizeof(why), "host %u is not in the configuration in force; baton apply", h->self);
+	if (h->list_why[0])
+		alarm_add(&h->alarms, "%s", h->list_why);
+	if (err) {
+		alarm_add(&h->alarms, "%s", why);
+		if (h->failed != v->index)
+			follower_fail(h->follower, v->index, why);
+		h->failed = v->index;
+	} else {
+		h->failed = 0;
+		if (h->installed != v->index)
+			follower_ack(h->follower, v->index);
+		h->installed = v->index;
+	}
+	say_new_alarms(h, &before);
+}
