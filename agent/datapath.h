@@ -56,6 +56,13 @@ struct datapath_ops {
 	void (*close)(struct datapath *d, bool detach);
 };
 
-extern const struct datapath_ops datapath_ebpf;
+extern const struct datapath_ops datapath_ebpf;	/* redirect.bpf.c */
+extern const struct datapath_ops datapath_module; /* kmod/ */
+
+/* Opens the one that pop.yaml asks for (auto: the module where it is loaded, else eBPF).  NULL: none, see why. */
+const struct datapath_ops *datapath_open(enum datapath_kind kind, uint16_t self, const char *pin_dir, char *why,
+					 size_t why_len, struct datapath **out);
+/* What explain() says of a verdict (lb/verdict.h); next: the host that a detour goes to. */
+void datapath_explain_text(uint8_t action, uint8_t reason, uint16_t next, char *text, size_t len);
 
 #endif

@@ -478,10 +478,7 @@ static int ebpf_explain(struct datapath *d, const void *frame, size_t len, const
 	action = opts.retval & 0xff;
 	reason = opts.retval >> 8 & 0xff;
 	next = opts.retval >> 16;
-	if (action == VERDICT_DETOUR)
-		snprintf(text, text_len, "%s (%s) to host %u", verdict_action_name(action), verdict_reason_name(reason), next);
-	else
-		snprintf(text, text_len, "%s (%s)", verdict_action_name(action), verdict_reason_name(reason));
+	datapath_explain_text((uint8_t)action, (uint8_t)reason, (uint16_t)next, text, text_len);
 	return 0;
 }
 
