@@ -7,7 +7,7 @@
 #   tests/unit/test_*.c  -> a cmocka program each     tests/fuzz/fuzz_*.c -> a libFuzzer program each
 #   tests/bpf/test_*.c   -> a cmocka program that needs root (BPF_PROG_TEST_RUN)
 #   tests/netns/test_*   -> a script that needs root, run by tests/netns/run     tests/{netns,load}/*.c -> its tools
-#   tests/golden/run     -> compares what the programs say with what they should say
+#   tests/golden/*       -> pairs of input and expected output, compared by tests/unit/test_*_golden.c
 #
 # B=DIR builds elsewhere; SAN=1 builds with ASan and UBSan (B defaults to build-san then).
 # DEPS=no installs nothing.  T=NAME limits `make netns` to one test.  S=SECONDS is the length of one fuzzer.
@@ -108,7 +108,7 @@ $(B)/tests/fuzz/%: $(B)/fuzz/tests/fuzz/%.o $(B)/fuzz/all.a
 RESULTS ?= build/results
 SUMMARY := tests/summary run
 JOBS ?= $(shell nproc)
-SUITES := unit golden bpf netns fuzz-short san
+SUITES := unit bpf netns fuzz-short san
 AGAIN = $(MAKE) --no-print-directory
 
 .PHONY: help deps check unit golden bpf netns fuzz-short fuzz san fuzz-build tests-build demo bench-l4
@@ -136,7 +136,7 @@ check: deps
 	@rm -rf $(RESULTS)
 	@$(AGAIN) -j$(JOBS) all tests-build
 	@late=; for s in $(SUITES); do $(AGAIN) -j$(JOBS) $$s || late="$$late $$s"; done; \
-	 tests/summary total $(RESULTS) --suites unit,golden,bpf,netns,fuzz,san || late="$$late total"; \
+	 tests/summary total $(RESULTS) --suites unit,bpf,netns,fuzz,san || late="$$late total"; \
 	 [ -z "$$SUDO_UID" ] || chown -R "$$SUDO_UID:$$SUDO_GID" build build-san; [ -z "$$late" ]
 
 tests-build: $(UNIT) $(BPFTEST) $(FUZZ)
@@ -150,11 +150,12 @@ unit: $(UNIT)
 bpf: $(BPFTEST)
 	@$(SUMMARY) bpf $(RESULTS) --timeout 120 $(call SEPARATE,$^)
 
-golden: all
-	@$(SUMMARY) golden $(RESULTS) --timeout 120 $(wildcard tests/golden/run)
+golden: $(filter %_golden,$(UNIT))
+	@$(SUMMARY) unit $(RESULTS) --timeout 120 $(call SEPARATE,$^)
 
+# Tests of whole POPs, then those with a topology of their own.
 netns: all
-	@$(SUMMARY) netns $(RESULTS) --timeout 540 $(addsuffix $(if $(T), $(T)),$(wildcard tests/netns/run))
+	@$(SUMMARY) netns $(RESULTS) --timeout 540 tests/netns/run $(T) $(if $(T),,-- tests/netns/test_bgp)
 
 san:
 	@$(AGAIN) SAN=1 SUITE=san RESULTS=$(RESULTS) unit
@@ -192,12 +193,13 @@ $(B)/man/%: docs/man/%.scd
 	scdoc < $< > $@.tmp && mv $@.tmp $@
 
 install: all man
-	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin sbin lib/systemd/system lib/sysctl.d share/baton) $(DESTDIR)/etc/baton
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin sbin lib/systemd/system share/baton) $(DESTDIR)/etc/baton
 	install -m 755 $(B)/baton $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(DAEMONS) $(DESTDIR)$(PREFIX)/sbin/
 	install -m 644 deploy/systemd/*.service $(DESTDIR)$(PREFIX)/lib/systemd/system/
-	install -m 644 deploy/sysctl.d/*.conf $(DESTDIR)$(PREFIX)/lib/sysctl.d/
-	install -m 644 deploy/bird/*.conf deploy/pop.yaml.example $(DESTDIR)$(PREFIX)/share/baton/
+	# Not to sysctl.d: a machine is a switch, a host, or neither.
+	install -m 644 deploy/bird/baton.conf deploy/bird/bird.conf.example deploy/pop.yaml.example deploy/sysctl.d/*.conf \
+		$(DESTDIR)$(PREFIX)/share/baton/
 	$(foreach m,$(MAN),install -D -m 644 $(m) $(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(m)))/$(notdir $(m));)
 
 .PHONY: clean
