@@ -32,20 +32,16 @@ static void links_wanted(const struct host *h, const struct view *v, const struc
 	}
 }
 
-static int datapath_open(struct host *h, const struct view *v, const struct host_conf *conf, char *why, size_t why_len)
+static int open_datapath(struct host *h, const struct view *v, const struct host_conf *conf, char *why, size_t why_len)
 {
 	const char *dir = getenv("BATON_PIN_DIR");
 	char pin_dir[256];
 
-	if (conf->datapath == DATAPATH_MODULE) {
-		snprintf(why, why_len, "datapath: module: this build has only ebpf");
-		return -ENOTSUP;
-	}
 	/* Not a refusal: the directory that is missing is named by what fails next. */
 	(void)mkdir(dir ? dir : PIN_DIR, 0700);
 	snprintf(pin_dir, sizeof(pin_dir), "%s/%s-%s", dir ? dir : PIN_DIR, v->pop->name, conf->name);
-	h->ops = &datapath_ebpf;
-	return h->ops->open(h->self, pin_dir, why, why_len, &h->datapath);
+	h->ops = datapath_open(conf->datapath, h->self, pin_dir, why, why_len, &h->datapath);
+	return h->ops ? 0 : -ENOTSUP;
 }
 
 static int datapath_install(struct host *h, const struct view *v, const struct host_conf *conf, char *why, size_t why_len)
@@ -53,7 +49,7 @@ static int datapath_install(struct host *h, const struct view *v, const struct h
 	char ifname[POP_SWITCHES_MAX][IF_NAMESIZE];
 	uint16_t id[HOST_ID_MAX];
 	size_t n = 0;
-	int err = h->datapath ? 0 : datapath_open(h, v, conf, why, why_len);
+	int err = h->datapath ? 0 : open_datapath(h, v, conf, why, why_len);
 
 	if (err)
 		return err;
