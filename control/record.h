@@ -23,7 +23,7 @@
 #include "lb/table.h"
 
 #define RECORD_HEADER 128
-#define RECORD_MAX (2u << 20)
+#define RECORD_MAX (3u << 20)
 #define RECORD_SEMANTICS 1
 #define HASH_LEN 32
 #define REASON_MAX 200

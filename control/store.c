@@ -250,34 +250,28 @@ static int read_file(int dir, const char *name, uint8_t **out, size_t *len)
 	return err;
 }
 
+/* The snapshot stands first in its file; the configurations before it, for rollback, follow. */
 static int replay_snapshot(struct store *s, store_replay *replay, void *ctx, char *why, size_t why_len)
 {
-	const uint8_t *snapshot = NULL;
-	size_t len, snapshot_len = 0, at;
-	struct record r, snap;
+	size_t len, at = 0;
+	struct record r;
 	uint8_t *buf;
 	int err = read_file(s->dir, "snapshot", &buf, &len);
 
-	/* The snapshot stands first in the file; configurations older than it are told first. */
-	for (at = 0; !err && at < len;) {
+	while (!err && at < len) {
 		int64_t n = record_length(buf + at, len - at);
 
 		if (n <= 0 || (size_t)n > len - at || record_decode(buf + at, (size_t)n, &r)) {
 			snprintf(why, why_len, "the snapshot of the log is damaged: restore the state directory from a backup");
 			err = -EBADMSG;
-		} else if (r.type == RECORD_SNAPSHOT) {
-			snapshot = buf + at;
-			snapshot_len = (size_t)n;
-			snap = r;
-		} else {
-			keep_config(s, r.index, buf + at, (size_t)n);
-			err = replay(ctx, &r, buf + at, (size_t)n, why, why_len);
+			break;
 		}
-		at += err ? 0 : (size_t)n;
-	}
-	if (!err && snapshot) {
-		s->info.snapshot_index = snap.index;
-		err = replay(ctx, &snap, snapshot, snapshot_len, why, why_len);
+		if (r.type == RECORD_SNAPSHOT)
+			s->info.snapshot_index = r.index;
+		else
+			keep_config(s, r.index, buf + at, (size_t)n);
+		err = replay(ctx, &r, buf + at, (size_t)n, why, why_len);
+		at += (size_t)n;
 	}
 	free(buf);
 	return err;

@@ -28,7 +28,7 @@ struct log_bytes {
 };
 
 struct log_ops {
-	/* A batch of at most LOG_BATCH_MAX encoded records, all or nothing.  0: done() was or will be called,
+	/* A batch of at most LOG_BATCH_MAX encoded records.  Lost: none; a crash may keep its first ones.  0: done() was or will be called,
 	 * in order, with 0 once they are durable or -errno if they never will be.  -errno: not taken. */
 	int (*append)(struct log *l, const struct log_bytes *record, size_t n, void (*done)(void *ctx, int err), void *ctx);
 	/* A good moment to drop what is older than this state. */
@@ -46,7 +46,7 @@ struct store_info {
 	char error[WHY_MAX]; /* why nothing can be appended; empty if it can */
 };
 
-/* Called at open for each valid record in order (old CONFIG records of a snapshot, the snapshot, the log). */
+/* Called at open for each valid record: the snapshot, CONFIG records older than it, the log in order. */
 typedef int store_replay(void *ctx, const struct record *r, const uint8_t *bytes, size_t len, char *why, size_t why_len);
 
 /* 0 or -errno and why, for the operator. */
