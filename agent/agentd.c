@@ -133,6 +133,11 @@ static void control_asked(void *ctx, const char *verb, json_t *args, struct ctl_
 {
 	struct agentd *a = ctx;
 
+	/* Asked on this machine only, never relayed: it breaks connections on purpose. */
+	if (!strcmp(verb, "detours")) {
+		ctl_answer(r, host_set_detours(&a->host, json_object_get(args, "on")));
+		return;
+	}
 	ctl_answer(r, host_answer(&a->host, verb, args));
 }
 

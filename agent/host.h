@@ -34,7 +34,7 @@ struct host {
 	const struct datapath_ops *ops;
 	struct datapath *datapath;
 	uint64_t installed, failed; /* log indices */
-	bool reachable;
+	bool reachable, detours_off;
 
 	struct checks *checks;
 
@@ -69,6 +69,7 @@ void host_read_counters(struct host *h);
 
 /* questions.c */
 json_t *host_answer(struct host *h, const char *verb, json_t *question);
+json_t *host_set_detours(struct host *h, const json_t *on);
 
 /* host_metrics.c */
 void host_collect(void *ctx, struct metrics *m);

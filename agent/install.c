@@ -128,6 +128,8 @@ void host_install(struct host *h, const struct view *v, unsigned what)
 		snprintf(why, sizeof(why), "host %u is not in the configuration in force; baton apply", h->self);
 	if (h->list_why[0])
 		alarm_add(&h->alarms, "%s", h->list_why);
+	if (h->detours_off)
+		alarm_add(&h->alarms, "detours are off: a drain breaks connections");
 	if (err) {
 		alarm_add(&h->alarms, "%s", why);
 		if (h->failed != v->index)

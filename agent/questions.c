@@ -5,6 +5,9 @@
  *       what this host would do with that flow's next segment, as it would come to it now
  *   { "verb": "flows", "limit": 100 }     the sockets left on VIPs
  *   { "verb": "status" }                  the report, as the controller gets it
+ * and, on the agent's own socket only:
+ *   { "verb": "detours", "on": false }    the control of every claim: without detours a drain breaks flows.
+ *                                         Until it is set back, or the agent starts again
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -13,6 +16,7 @@
 
 #include "agent/host.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "lb/flow.h"
 #include "lb/link.h"
 
@@ -211,4 +215,20 @@ json_t *host_answer(struct host *h, const char *verb, json_t *question)
 		return report;
 	}
 	return refuse("a host does not know this verb", "explain, flows, status");
+}
+
+json_t *host_set_detours(struct host *h, const json_t *on)
+{
+	int err;
+
+	if (!json_is_boolean(on))
+		return refuse("detours needs on: true or false", "{\"verb\": \"detours\", \"on\": true}");
+	if (!h->datapath)
+		return refuse("this host has no data path yet", "is a controller reachable?");
+	err = h->ops->set_detours(h->datapath, json_is_true(on));
+	if (err)
+		return refuse("the data path did not take it", strerror(-err));
+	h->detours_off = !json_is_true(on);
+	log_warning("detours are switched %s", h->detours_off ? "off: a drain breaks connections" : "on again");
+	return json_pack("{s:b, s:b}", "ok", 1, "on", !h->detours_off);
 }

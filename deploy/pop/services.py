@@ -29,7 +29,7 @@ http {{
         listen 80 backlog=4096; listen [::]:80 ipv6only=on backlog=4096;
         root {www};
         add_header X-Host {host};
-        location = /health {{ return 200 "ok\\n"; }}
+        location = /health {{ alias {dir}/health; }}  # a file, so that a test can make the service sick
         location = /whoami {{ return 200 "{host}\\n"; }}
         location = /pattern {{ limit_rate $arg_rate; }}
     }}
@@ -93,6 +93,7 @@ class Services:
         write(www + "/short", pattern(1024))
         for h in self.plan.hosts:
             os.makedirs(self.m.path(h, "tmp"), exist_ok=True)
+            write(self.m.path(h, "health"), "ok\n")
             write(self.m.path(h, "nginx.conf"), NGINX.format(dir=self.m.path(h), www=www, host=h))
 
     def start_nginx(self, host):

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What a namespace test works with: a POP (deploy/pop), load on it, the operator's command, and waits that say what they miss."""
+import contextlib
 import glob
 import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
+import threading
 import time
 
 import machine as machines
 from machine import Failed, Machine, run
 from plan import LOAD4, LOAD6, VIP4, VIP6, Plan
-from services import ROOT, Services
+from services import ROOT, Services, control
 
 BUILD = os.environ.get("BATON_BUILD", os.path.join(ROOT, "build"))
 
@@ -125,6 +126,9 @@ class Bed:
 
     def up(self, hosts=4, switches=("xdp", "netlink"), upstreams=("bird", "frr"), one_armed=None, policy=None,
            interval="500ms", bare=False):
+        for program in () if bare else ("baton", "baton-controld", "baton-switchd", "baton-agentd"):
+            if not os.access(os.path.join(BUILD, program), os.X_OK):
+                raise Skip("%s is not built in %s" % (program, BUILD))
         facts = {"prefix": self.prefix, "hosts": hosts, "switches": list(switches), "upstreams": list(upstreams),
                  "one_armed": one_armed or {}, "build": BUILD}
         self.plan = Plan(self.prefix, hosts, switches, upstreams, one_armed or {})
@@ -194,6 +198,46 @@ class Bed:
     def healthy(self, seconds=30):
         from services import wait_for
         wait_for("the POP", self.services.missing, seconds)
+
+    @contextlib.contextmanager
+    def flapping(self, period=0.15):
+        """Meanwhile each upstream sends all flows now to one switch, now to another, against each other's beat."""
+        stop = threading.Event()
+
+        def flap():
+            turn = 0
+            while not stop.wait(period):
+                turn += 1
+                for i, u in enumerate(self.plan.upstreams):
+                    links = self.plan.links_of(u, self.plan.uplinks)
+                    v4, v6 = links[(turn + i) % len(links)].address(links[(turn + i) % len(links)].b)
+                    self.machine.run(u, ["ip", "-batch", "-"], check=False, text="route replace %s via %s metric 1\n"
+                                     "route replace %s via %s metric 1\n" % (VIP4, v4, VIP6, v6))
+            for u in self.plan.upstreams:
+                self.machine.run(u, ["ip", "-batch", "-force", "-"], check=False,
+                                 text="route del %s metric 1\nroute del %s metric 1\n" % (VIP4, VIP6))
+
+        thread = threading.Thread(target=flap)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def detours(self, on):
+        for h in self.plan.hosts:
+            answer = control(self.machine.path(h, "run", "agentd.sock"), {"verb": "detours", "on": on})
+            check(answer and answer.get("ok"), "detours of %s: %s", h, answer)
+
+    def sick(self, host, sick=True):
+        """The host's service fails its check; what it serves it goes on serving."""
+        path = self.machine.path(host, "health")
+        if sick:
+            os.unlink(path)
+        else:
+            with open(path, "w") as f:
+                f.write("ok\n")
 
     # -- the machines ---------------------------------------------------------------------------------------
     def load(self, long=60, rate=50, seed=1, timeout_ms=5000):

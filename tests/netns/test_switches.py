@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Switches, routers and controllers that fail in the middle of something."""
+import glob
+import os
+import signal
+import time
+
+from bed import check, options, wait
+
+
+def move_while(bed, begin, end):
+    """Drains h1 while a switch is unwell and upstreams move flows from switch to switch."""
+    load = bed.load()
+    with bed.flapping():
+        begin()
+        bed.drain("h1")
+        time.sleep(3)
+        check(not bed.safe("h1"), "h1 is called safe to reboot while a switch may still send to it")
+        end()
+        bed.drained("h1")
+        bed.fill("h1")
+        wait("h1 to own its share", lambda: bed.host("h1")["owned"] == 64, 20)
+        time.sleep(1)
+    load.unbroken()
+
+
+def test_switch_partitioned_in_a_move(bed):
+    move_while(bed, lambda: bed.link("s2", "mgmt", False), lambda: bed.link("s2", "mgmt", True))
+
+
+def test_switch_lags_in_a_move(bed):
+    daemon = bed.machine.processes("s1", "baton-switchd")[0]
+    move_while(bed, lambda: daemon.signal(signal.SIGSTOP), lambda: daemon.signal(signal.SIGCONT))
+
+
+def test_switchd_killed_in_a_move(bed):
+    move_while(bed, lambda: bed.kill("s2"), lambda: bed.start("s2"))
+
+
+def test_switch_power_off(bed):
+    """What is in flight there is lost and sent again; flows go on over the other switch."""
+    load = bed.load()
+    bed.power_off("s1")
+    wait("upstreams to have one switch", lambda: bed.services.upstream_missing(["s2"]) is None, 5)
+    time.sleep(4)
+    load.stop()
+    check(not load.faults(), "%d faults: %s", len(load.faults()), load.faults()[:2])
+
+
+def test_bridge_carrier_lost(bed):
+    """The kernel then deletes next hops and routes and never restores them: the switch must."""
+    load = bed.load(long=40, rate=30)
+    bed.run("s2", "ip", "link", "set", "hosts", "down")
+    time.sleep(1)
+    bed.run("s2", "ip", "link", "set", "hosts", "up")
+    wait("s2 to be whole again", lambda: bed.services.missing() is None, 20)
+    time.sleep(2)
+    load.stop()
+    check(not load.faults(), "%d faults: %s", len(load.faults()), load.faults()[:2])
+
+
+def test_bird_restarted(bed):
+    load = bed.load()
+    bed.machine.end("s1", "bird", signal.SIGKILL)
+    wait("upstreams to have one switch", lambda: bed.services.upstream_missing(["s2"]) is None, 5)
+    bed.services.start_bird("s1")
+    wait("upstreams to have both", lambda: bed.services.upstream_missing() is None, 20)
+    wait("s1 to be known as announcing", lambda: bed.switch("s1")["announcing"], 10)
+    load.stop()
+    check(not load.faults(), "%d faults: %s", len(load.faults()), load.faults()[:2])
+
+
+def test_upstream_lost(bed):
+    load = bed.load()
+    bed.power_off("up1")
+    time.sleep(4)
+    load.stop()
+    check(not load.faults(), "%d faults: %s", len(load.faults()), load.faults()[:2])
+
+
+def test_controller_killed_in_a_drain(bed):
+    load = bed.load()
+    bed.drain("h1")
+    bed.kill("c1")
+    time.sleep(2)
+    bed.start("c1")
+    wait("the controller to be back", lambda: bed.ask(verb="status").get("ok"), 10)
+    check(bed.host("h1")["admin"] != "in", "the drain of h1 was forgotten")
+    bed.drained("h1")
+    load.unbroken()
+
+
+def test_no_controller(bed):
+    """Everything forwards on without one, across restarts of every other daemon too."""
+    load = bed.load()
+    bed.kill("c1")
+    for node in ("h1", "s1", "s2"):
+        bed.kill(node)
+        bed.start(node)
+        time.sleep(2)
+    load.unbroken()
+
+
+def test_controller_disk_full(bed):
+    load = bed.load()
+    bed.kill("c1")
+    state = bed.machine.path("c1", "state")
+    saved = {os.path.relpath(p, state): open(p, "rb").read() for p in glob.glob(state + "/**", recursive=True) if os.path.isfile(p)}
+    bed.run("c1", "mount", "-t", "tmpfs", "-o", "size=2m", "full", state)
+    for name, data in saved.items():
+        path = "/proc/self/fd"  # written inside the node's mount namespace
+        bed.machine.run("c1", ["sh", "-c", "mkdir -p $(dirname %s/%s); base64 -d > %s/%s" % (state, name, state, name)],
+                        text=__import__("base64").b64encode(data).decode())
+        check(path, "")
+    bed.start("c1")
+    wait("the controller to be back", lambda: bed.ask(verb="status").get("ok"), 10)
+    bed.healthy()
+    bed.machine.run("c1", ["sh", "-c", "dd if=/dev/zero of=%s/fill bs=4k 2>/dev/null; true" % state])
+    deadline = time.monotonic() + 20
+    refused = None
+    while not refused and time.monotonic() < deadline:
+        for verb in (bed.drain, bed.fill):
+            answer = verb("h1")
+            if not answer.get("ok"):
+                refused = answer
+                break
+        time.sleep(0.2)
+    check(refused, "the disk is full, but the controller goes on")
+    check(any("log" in a["text"] or "disk" in a["text"] or "space" in a["text"] for a in bed.ask(verb="status")["alarms"])
+          or not bed.ask(verb="status")["log"]["ok"], "no alarm: %s", bed.ask(verb="status"))
+    bed.machine.run("c1", ["rm", "-f", state + "/fill"])
+    bed.kill("c1")
+    bed.start("c1")
+    bed.fill("h1")
+    wait("the POP to be whole", lambda: bed.services.missing() is None or bed.fill("h1") and None, 30)
+    load.unbroken()
+
+
+def test_controller_log_torn(bed):
+    load = bed.load(long=40, rate=30)
+    bed.drain("h1")
+    wait("h1 to own nothing", lambda: bed.host("h1")["owned"] == 0)
+    index = bed.ask(verb="status")["index"]
+    bed.kill("c1")
+    logs = [p for p in glob.glob(bed.machine.path("c1", "state", "**"), recursive=True) if os.path.isfile(p) and "log" in os.path.basename(p)]
+    check(logs, "no log in %s", os.listdir(bed.machine.path("c1", "state")))
+    path = max(logs, key=os.path.getmtime)
+    with open(path, "ab") as f:
+        f.write(os.urandom(37))  # half a record, as a crash while appending leaves it
+    bed.start("c1")
+    wait("the controller to be back", lambda: bed.ask(verb="status").get("ok"), 10)
+    check(bed.ask(verb="status")["index"] >= index, "entries were lost")
+    bed.drained("h1")
+    load.unbroken()
