@@ -13,6 +13,9 @@
 # DEPS=no installs nothing.  T=NAME limits `make netns` to one test.  S=SECONDS is the length of one fuzzer.
 
 SHELL := /bin/bash
+# V=1 shows the commands themselves.
+Q := $(if $(V),,@)
+say = $(if $(V),@:,@echo '  $(1)	$(2)')
 CC := gcc
 CLANG ?= clang
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
@@ -59,7 +62,8 @@ all: $(PROGRAMS) $(TOOLS)
 # --- objects, archives, programs -------------------------------------------------------------------
 $(B)/%.o: %.c | $(SKELS)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MD -MP -c $< -o $@
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MD -MP -c $< -o $@
 
 define archive_rule
 $(B)/$(1).a: $(patsubst %.c,$(B)/%.o,$(call LIB_SRC,$(1)))
@@ -69,25 +73,30 @@ $(foreach f,$(FOLDERS),$(eval $(call archive_rule,$(f))))
 
 define program_rule
 $(B)/$(patsubst %d,baton-%d,$(basename $(notdir $(1)))): $(B)/$(basename $(1)).o $(ARCHIVES)
-	$$(CC) $$(CFLAGS) $$(LDFLAGS) $$< $$(GROUP) $$(LDLIBS) -o $$@
+	$$(call say,CC,$$@)
+	$$(Q)$$(CC) $$(CFLAGS) $$(LDFLAGS) $$< $$(GROUP) $$(LDLIBS) -o $$@
 endef
 $(foreach m,$(wildcard $(MAINS)),$(eval $(call program_rule,$(m))))
 
 $(B)/tests/%: $(B)/tests/%.o $(ARCHIVES)
-	$(CC) $(CFLAGS) $(LDFLAGS) $< $(GROUP) $(LDLIBS) -lcmocka -o $@
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $< $(GROUP) $(LDLIBS) -lcmocka -o $@
 
 # --- eBPF ------------------------------------------------------------------------------------------
 $(B)/vmlinux.h:
 	@mkdir -p $(@D)
-	$(BPFTOOL) btf dump file /sys/kernel/btf/vmlinux format c > $@.tmp && mv $@.tmp $@
+	$(call say,BPFTOOL,$@)
+	$(Q)$(BPFTOOL) btf dump file /sys/kernel/btf/vmlinux format c > $@.tmp && mv $@.tmp $@
 
 define bpf_rule
 $(B)/bpf/$(patsubst %.c,%.o,$(notdir $(1))): $(1) $(B)/vmlinux.h
 	@mkdir -p $$(@D)
-	$$(CLANG) $$(BPFFLAGS) -I$$(B) -MMD -MP -MF $$@.d -c $$< -o $$@
+	$$(call say,CLANG,$$@)
+	$$(Q)$$(CLANG) $$(BPFFLAGS) -I$$(B) -MMD -MP -MF $$@.d -c $$< -o $$@
 $(B)/skel/$(patsubst %.bpf.c,%.skel.h,$(notdir $(1))): $(B)/bpf/$(patsubst %.c,%.o,$(notdir $(1)))
 	@mkdir -p $$(@D)
-	$$(BPFTOOL) gen skeleton $$< > $$@.tmp && mv $$@.tmp $$@
+	$$(call say,BPFTOOL,$$@)
+	$$(Q)$$(BPFTOOL) gen skeleton $$< > $$@.tmp && mv $$@.tmp $$@
 endef
 $(foreach s,$(BPF_SRC),$(eval $(call bpf_rule,$(s))))
 
@@ -95,13 +104,15 @@ $(foreach s,$(BPF_SRC),$(eval $(call bpf_rule,$(s))))
 FUZZ_CFLAGS := -O1 -g -std=gnu11 -fno-strict-aliasing -fsanitize=fuzzer-no-link,address,undefined -Wno-unknown-warning-option
 $(B)/fuzz/%.o: %.c | $(SKELS)
 	@mkdir -p $(@D)
-	$(CLANG) $(CPPFLAGS) $(FUZZ_CFLAGS) -MD -MP -c $< -o $@
+	$(call say,CLANG,$@)
+	$(Q)$(CLANG) $(CPPFLAGS) $(FUZZ_CFLAGS) -MD -MP -c $< -o $@
 FUZZ_LIB := $(foreach f,$(filter-out cli,$(FOLDERS)),$(patsubst %.c,$(B)/fuzz/%.o,$(call LIB_SRC,$(f))))
 $(B)/fuzz/all.a: $(FUZZ_LIB)
 	@rm -f $@ && ar rcs $@ $^
 $(B)/tests/fuzz/%: $(B)/fuzz/tests/fuzz/%.o $(B)/fuzz/all.a
 	@mkdir -p $(@D)
-	$(CLANG) -fsanitize=fuzzer,address,undefined $< $(B)/fuzz/all.a $(LDLIBS) -o $@
+	$(call say,CLANG,$@)
+	$(Q)$(CLANG) -fsanitize=fuzzer,address,undefined $< $(B)/fuzz/all.a $(LDLIBS) -o $@
 
 # --- tests -----------------------------------------------------------------------------------------
 # tests/summary runs programs, keeps their output in RESULTS and counts what they report.
