@@ -12,7 +12,8 @@ static const struct verb verb_demo = { "demo", "[run|up|down]", "a whole POP in 
 static const struct verb verb_help = { "help", "[VERB]", "this list, or all about a verb", NULL, run_help };
 
 static const struct verb *const verbs[] = {
-	&verb_show, &verb_drain, &verb_fill, &verb_pki,  &verb_demo, &verb_help,
+	&verb_check, &verb_apply,   &verb_show, &verb_drain, &verb_fill, &verb_roll,
+	&verb_explain, &verb_top, &verb_pki,  &verb_demo, &verb_help,
 };
 
 #define VERBS (sizeof(verbs) / sizeof(*verbs))
@@ -67,10 +68,31 @@ static int run_help(int argc, char **argv)
 	return v->run(2, words);
 }
 
+/* -j and --run may stand before the verb too; the words used. */
+static int take_common(int argc, char **argv)
+{
+	int i = 1;
+
+	for (; i < argc; i++) {
+		if (!strcmp(argv[i], "-j") || !strcmp(argv[i], "--json"))
+			cli.json = true;
+		else if (!strcmp(argv[i], "--run") && i + 1 < argc)
+			cli.run_dir = argv[++i];
+		else if (!strncmp(argv[i], "--run=", 6))
+			cli.run_dir = argv[i] + 6;
+		else
+			break;
+	}
+	return i - 1;
+}
+
 int main(int argc, char **argv)
 {
 	const struct verb *v;
+	int taken = take_common(argc, argv);
 
+	argc -= taken;
+	argv += taken;
 	if (argc < 2) {
 		print_verbs(stderr);
 		return EXIT_USAGE;

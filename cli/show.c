@@ -184,32 +184,39 @@ static void show_log(const json_t *answer)
 	text_table_end(t, stdout);
 }
 
-/* What each host said of its flows; their members are the data path's business. */
+/* What each host said of the sockets that it has on service addresses. */
 static void show_flows(const json_t *answer)
 {
-	const json_t *h, *f, *value;
-	const char *key;
+	struct text_table *t = text_table_new("HOST|CLIENT|VIP|SERVICE|STATE|>IDLE|>SENT|>UNSENT|>UNREAD");
+	const json_t *h, *f;
+	char idle[32];
 	size_t i, k;
 
 	json_array_foreach(json_object_get(answer, "hosts"), i, h) {
-		const json_t *reply = json_object_get(h, "answer"), *flows = json_object_get(reply, "flows");
-
-		printf("host %s: %zu flow%s%s%s\n", text_of(h, "name"), json_array_size(flows),
-		       json_array_size(flows) == 1 ? "" : "s", *text_of(reply, "error") ? ": " : "",
-		       text_of(reply, "error"));
-		json_array_foreach(flows, k, f) {
-			printf(" ");
-			json_object_foreach((json_t *)(uintptr_t)f, key, value) {
-				char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-
-				printf(" %s=%s", key, json_is_string(value) ? json_string_value(value) : text);
-				free(text);
-			}
-			putchar('\n');
+		json_array_foreach(json_object_get(json_object_get(h, "answer"), "flows"), k, f) {
+			text_cell(t, "%s", text_of(h, "name"));
+			text_cell(t, "%s", text_of(f, "client"));
+			text_cell(t, "%s", text_of(f, "vip"));
+			text_cell(t, "%s", text_of(f, "service"));
+			text_cell(t, "%s", text_of(f, "state"));
+			text_cell(t, "%s", is_known(f, "idle_ms") ? spell_seconds(number_of(f, "idle_ms") / 1000, idle) : "-");
+			text_cell(t, "%.0f", number_of(f, "bytes_sent"));
+			text_cell(t, "%.0f", number_of(f, "send_queue"));
+			text_cell(t, "%.0f", number_of(f, "receive_queue"));
 		}
 	}
+	text_table_end(t, stdout);
+	json_array_foreach(json_object_get(answer, "hosts"), i, h) {
+		const json_t *reply = json_object_get(h, "answer");
+		size_t shown = json_array_size(json_object_get(reply, "flows"));
+
+		if (*text_of(reply, "error"))
+			printf("! %s: %s\n", text_of(h, "name"), text_of(reply, "error"));
+		else if (number_of(reply, "total") > (double)shown)
+			printf("%s: %zu of %.0f shown\n", text_of(h, "name"), shown, number_of(reply, "total"));
+	}
 	json_array_foreach(json_object_get(answer, "silent"), i, h)
-		printf("host %s: no answer\n", json_string_value(h));
+		printf("! %s: no answer\n", json_string_value(h));
 }
 
 void show_status(const json_t *s)
