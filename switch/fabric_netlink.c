@@ -162,7 +162,7 @@ int netlink_reconcile(struct netlink_fabric *f)
 		return err;
 	}
 	f->verified = true;
-	if (f->reconciled)
+	if (all && f->reconciled)
 		f->reconciled(f->reconciled_ctx);
 	return 0;
 }

@@ -50,7 +50,7 @@ struct netlink_fabric {
 	int watch_fd;
 	uint32_t tc_seed, tc_buckets; /* what the TC programs were loaded for */
 	uint64_t reconciles, repairs, rows, rebuilds;
-	void (*reconciled)(void *ctx); /* after each reconcile that succeeded: devices may have changed */
+	void (*reconciled)(void *ctx); /* after a reconcile of everything: devices may have changed */
 	void *reconciled_ctx;
 	char why[256];
 };

@@ -88,6 +88,10 @@ static int stack_settings(struct netlink_fabric *f)
 
 static void device_settings(const struct netlink_fabric *f)
 {
+	/* Bridged frames are not for iptables, whose checks also drop what it cannot parse.  Absent without br_netfilter. */
+	sysctl_write("0", "bridge/bridge-nf-call-iptables");
+	sysctl_write("0", "bridge/bridge-nf-call-ip6tables");
+	sysctl_write("0", "bridge/bridge-nf-call-arptables");
 	/* These fail where a device is missing or has no IPv6; reconcile comes again when it appears. */
 	sysctl_write("0", "ipv4/conf/%s/rp_filter", f->bridge_name);
 	sysctl_write("0", "ipv4/conf/%s/send_redirects", f->bridge_name);

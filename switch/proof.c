@@ -117,11 +117,9 @@ static void put_frame(uint8_t frame[PROOF_FRAME_LEN], const struct flow *f, bool
 	memcpy(at + 2, &sum, 2);
 }
 
-void proof_frames(uint8_t (*frame)[PROOF_FRAME_LEN], uint32_t *bucket, size_t n, uint32_t hash_seed, uint32_t n_buckets)
+void proof_frames(const struct address vip[2], uint8_t (*frame)[PROOF_FRAME_LEN], uint32_t *bucket, size_t n,
+		  uint32_t hash_seed, uint32_t n_buckets)
 {
-	struct address vip[2];
-
-	proof_vips(vip);
 	for (size_t i = 0; i < n; i++) {
 		uint64_t r = mix(i);
 		struct flow f = { .family = i % 2 ? FLOW_V6 : FLOW_V4,
@@ -149,9 +147,11 @@ int proof_run(const struct fabric_ops *ops, struct fabric *f, uint32_t hash_seed
 	uint32_t *want = calloc(n, sizeof(*want)), *got = calloc(n, sizeof(*got));
 	int err = frame && want && got && n <= PROOF_FLOWS_MAX ? 0 : -ENOMEM;
 	size_t wrong = 0, first = 0;
+	struct address vip[2];
 
 	if (!err) {
-		proof_frames(frame, want, n, hash_seed, n_buckets);
+		proof_vips(vip);
+		proof_frames(vip, frame, want, n, hash_seed, n_buckets);
 		err = ops->probe_buckets(f, frame, PROOF_FRAME_LEN, n, got);
 	}
 	if (err) {

@@ -22,10 +22,11 @@
 void proof_vips(struct address vip[2]);
 
 /*
- * Fills n frames of PROOF_FRAME_LEN and the bucket that each must get.  Pure.  Every 2nd is IPv6, every 4th
+ * Fills n frames of PROOF_FRAME_LEN to these two addresses (IPv4, IPv6) and the bucket that each must get.  Pure.  Every 2nd is IPv6, every 4th
  * an ICMP error, every 3rd UDP; addresses and ports come from a counter through a mixing function.
  */
-void proof_frames(uint8_t (*frame)[PROOF_FRAME_LEN], uint32_t *bucket, size_t n, uint32_t hash_seed, uint32_t n_buckets);
+void proof_frames(const struct address vip[2], uint8_t (*frame)[PROOF_FRAME_LEN], uint32_t *bucket, size_t n,
+		  uint32_t hash_seed, uint32_t n_buckets);
 
 /* Sends n frames through the fabric.  0 if all buckets are right; else -errno and why. */
 int proof_run(const struct fabric_ops *ops, struct fabric *f, uint32_t hash_seed, uint32_t n_buckets, size_t n,
