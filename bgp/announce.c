@@ -81,28 +81,28 @@ struct announce_verdict announce_one(const struct view *view, const struct annou
 {
 	const struct address *a = &view->pop->vip[vip].address[address];
 	enum announce how = ANNOUNCE_NORMAL;
-	enum announce_reason why = REASON_SERVING;
+	enum announce_reason why = BECAUSE_SERVING;
 
 	switch ((enum admin)view->switch_admin[self->id]) {
-	case ADMIN_OUT: return verdict(ANNOUNCE_NO, REASON_SWITCH_OUT);
+	case ADMIN_OUT: return verdict(ANNOUNCE_NO, BECAUSE_SWITCH_OUT);
 	case ADMIN_DRAINING:
 		how = ANNOUNCE_GRACEFUL_SHUTDOWN;
-		why = REASON_SWITCH_DRAINING;
+		why = BECAUSE_SWITCH_DRAINING;
 		break;
 	case ADMIN_IN: break;
 	}
 	if (view->vip_admin[vip] == ADMIN_OUT)
-		return verdict(ANNOUNCE_NO, REASON_VIP_OUT);
+		return verdict(ANNOUNCE_NO, BECAUSE_VIP_OUT);
 	if (!anybody_serves(view) || !table_owned_by_any(view))
-		return verdict(ANNOUNCE_NO, REASON_NO_HOST);
+		return verdict(ANNOUNCE_NO, BECAUSE_NO_HOST);
 	/* A restarted daemon finds the routes of the one before in force and has not looked at its fabric yet. */
 	if (!self->installed)
-		return verdict(ANNOUNCE_KEEP, REASON_NOT_INSTALLED);
+		return verdict(ANNOUNCE_KEEP, BECAUSE_NOT_INSTALLED);
 	if (!routed(self, a))
-		return verdict(ANNOUNCE_NO, REASON_NO_ROUTE);
+		return verdict(ANNOUNCE_NO, BECAUSE_NO_ROUTE);
 	switch (self->proof) {
-	case PROOF_PENDING: return verdict(ANNOUNCE_KEEP, REASON_PROOF_PENDING);
-	case PROOF_DIFFERENT: return verdict(ANNOUNCE_NO, REASON_BUCKETS_DIFFER);
+	case PROOF_PENDING: return verdict(ANNOUNCE_KEEP, BECAUSE_PROOF_PENDING);
+	case PROOF_DIFFERENT: return verdict(ANNOUNCE_NO, BECAUSE_BUCKETS_DIFFER);
 	case PROOF_EQUAL: break;
 	}
 	return verdict(how, why);
@@ -134,16 +134,16 @@ int announce_decide(const struct view *view, const struct announce_self *self, s
 const char *announce_reason_text(enum announce_reason why)
 {
 	switch (why) {
-	case REASON_SERVING: return "in service";
-	case REASON_SWITCH_DRAINING: return "the switch is being drained";
-	case REASON_SWITCH_OUT: return "the switch is out of service";
-	case REASON_VIP_OUT: return "the VIP is out of service";
-	case REASON_NO_HOST: return "no host can own a bucket: each is dead or out of service";
-	case REASON_NO_ROUTE: return "the fabric has no route for it";
-	case REASON_NOT_INSTALLED: return "the fabric has not been read yet";
-	case REASON_PROOF_PENDING: return "this switch's buckets are not proven equal to its peers' yet";
-	case REASON_BUCKETS_DIFFER: return "this switch's buckets differ from its peers'";
-	case REASON_MAX: break;
+	case BECAUSE_SERVING: return "in service";
+	case BECAUSE_SWITCH_DRAINING: return "the switch is being drained";
+	case BECAUSE_SWITCH_OUT: return "the switch is out of service";
+	case BECAUSE_VIP_OUT: return "the VIP is out of service";
+	case BECAUSE_NO_HOST: return "no host can own a bucket: each is dead or out of service";
+	case BECAUSE_NO_ROUTE: return "the fabric has no route for it";
+	case BECAUSE_NOT_INSTALLED: return "the fabric has not been read yet";
+	case BECAUSE_PROOF_PENDING: return "this switch's buckets are not proven equal to its peers' yet";
+	case BECAUSE_BUCKETS_DIFFER: return "this switch's buckets differ from its peers'";
+	case BECAUSE_MAX: break;
 	}
 	return "unknown";
 }

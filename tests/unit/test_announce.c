@@ -92,7 +92,7 @@ static void check_rules(const struct bed *b, struct announce_verdict v)
 		assert_true(b->self.installed && routed && b->self.proof == PROOF_EQUAL);
 		assert_int_equal(v.how == ANNOUNCE_GRACEFUL_SHUTDOWN, b->view.switch_admin[1] == ADMIN_DRAINING);
 	}
-	assert_int_equal(v.how == ANNOUNCE_NORMAL, v.why == REASON_SERVING);
+	assert_int_equal(v.how == ANNOUNCE_NORMAL, v.why == BECAUSE_SERVING);
 }
 
 static void every_combination(void **state)
@@ -134,11 +134,11 @@ static void every_reason_has_a_sentence(void **state)
 	int i, j;
 
 	(void)state;
-	for (i = 0; i < REASON_MAX; i++)
+	for (i = 0; i < BECAUSE_MAX; i++)
 		for (j = 0; j < i; j++)
 			assert_string_not_equal(announce_reason_text((enum announce_reason)i),
 						announce_reason_text((enum announce_reason)j));
-	assert_string_equal(announce_reason_text(REASON_MAX), "unknown");
+	assert_string_equal(announce_reason_text(BECAUSE_MAX), "unknown");
 }
 
 /* --- kernel rows ------------------------------------------------------------------------------------- */
