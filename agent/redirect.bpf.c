@@ -81,7 +81,7 @@ struct tcp_request_sock {
 } __attribute__((preserve_access_index));
 
 struct tcp_sock {
-	__u32 rcv_nxt, rcv_wnd, snd_una, snd_nxt;
+	__u32 rcv_nxt, rcv_wnd, snd_una, write_seq;
 } __attribute__((preserve_access_index));
 
 struct sock_common {
@@ -91,6 +91,7 @@ struct sock_common {
 
 struct inet_timewait_sock {
 	struct sock_common __tw_common;
+	volatile unsigned char tw_substate;
 } __attribute__((preserve_access_index));
 
 struct tcp_timewait_sock {
@@ -173,13 +174,15 @@ static __always_inline enum verdict_socket judge_time_wait(struct bpf_sock *sk, 
 {
 	struct tcp_timewait_sock *tw = bpf_skc_to_tcp_timewait_sock(sk);
 	struct tcp_window w;
+	int fits;
 
 	if (!tw)
 		return SOCKET_NONE;
 	w.rcv_nxt = tw->tw_sk.__tw_common.skc_tw_rcv_nxt;
 	w.rcv_wnd = tw->tw_rcv_wnd;
-	w.snd_una = w.snd_nxt = tw->tw_sk.__tw_common.skc_tw_snd_nxt;
-	return verdict_fits_window(p, &w) ? SOCKET_TIME_WAIT : SOCKET_TIME_WAIT_OTHER;
+	w.snd_una = w.snd_end = tw->tw_sk.__tw_common.skc_tw_snd_nxt;
+	fits = tw->tw_sk.tw_substate == BPF_TCP_TIME_WAIT ? verdict_fits_time_wait(p, &w) : verdict_fits_window(p, &w);
+	return fits ? SOCKET_TIME_WAIT : SOCKET_TIME_WAIT_OTHER;
 }
 
 static __always_inline enum verdict_socket judge_full(struct bpf_sock *sk, const struct packet *p)
@@ -192,7 +195,7 @@ static __always_inline enum verdict_socket judge_full(struct bpf_sock *sk, const
 	w.rcv_nxt = tp->rcv_nxt;
 	w.rcv_wnd = tp->rcv_wnd;
 	w.snd_una = tp->snd_una;
-	w.snd_nxt = tp->snd_nxt;
+	w.snd_end = tp->write_seq;
 	return verdict_fits_window(p, &w) ? SOCKET_ESTABLISHED : SOCKET_ESTABLISHED_OTHER;
 }
 

@@ -272,9 +272,13 @@ LB_INLINE struct verdict verdict(const struct verdict_facts *f)
  */
 #define WINDOW_SLACK (4u << 20)
 
+/*
+ * snd_end is the end of what was written, not snd_nxt: the kernel advances snd_nxt only after a
+ * segment has left, and on a fast wire its acknowledgement is back before that.
+ */
 struct tcp_window {
 	__u32 rcv_nxt, rcv_wnd;
-	__u32 snd_una, snd_nxt;
+	__u32 snd_una, snd_end;
 };
 
 LB_INLINE int tcp_between(__u32 x, __u32 low, __u32 high)
@@ -290,14 +294,29 @@ LB_INLINE __u32 window_back(__u32 size)
 /* The segment of p, or the segment that an ICMP error quotes, against a socket's window. */
 LB_INLINE int verdict_fits_window(const struct packet *p, const struct tcp_window *w)
 {
-	__u32 sent_back = w->snd_nxt - window_back(w->snd_nxt - w->snd_una) - (w->snd_nxt - w->snd_una);
+	__u32 sent_back = w->snd_end - window_back(w->snd_end - w->snd_una) - (w->snd_end - w->snd_una);
 
 	if (p->shape & PACKET_ICMP_ERROR)
-		return tcp_between(p->seq, sent_back, w->snd_nxt);
-	if (p->tcp_flags & TCP_FLAG_BIT_ACK && !tcp_between(p->ack, sent_back, w->snd_nxt))
+		return tcp_between(p->seq, sent_back, w->snd_end);
+	if (p->tcp_flags & TCP_FLAG_BIT_ACK && !tcp_between(p->ack, sent_back, w->snd_end))
 		return 0;
 	return tcp_between(p->seq + p->segment, w->rcv_nxt - window_back(w->rcv_wnd),
 			   w->rcv_nxt + w->rcv_wnd + p->segment);
+}
+
+/*
+ * Tighter, for a socket in TIME_WAIT (not one that only waits for the peer's FIN: that is a window as
+ * above).  Both sides are closed, so nothing new can come, only what was sent before; while the next
+ * connection of a client on the same ports begins just ahead, where its clock has driven its initial
+ * sequence number (RFC 6528).  A duplicate that is wrongly refused costs nobody a connection.
+ */
+#define TIME_WAIT_BACK 65535u
+
+LB_INLINE int verdict_fits_time_wait(const struct packet *p, const struct tcp_window *w)
+{
+	if (p->tcp_flags & TCP_FLAG_BIT_ACK && !tcp_between(p->ack, w->snd_end - TIME_WAIT_BACK, w->snd_end))
+		return 0;
+	return tcp_between(p->seq + p->segment, w->rcv_nxt - TIME_WAIT_BACK, w->rcv_nxt);
 }
 
 /* snt_isn, rcv_isn: of the SYN-ACK that this host sent and of the SYN that it answers. */

@@ -378,7 +378,7 @@ static void loops_without_budget(void **state)
 
 static void windows(void **state)
 {
-	struct tcp_window w = { .rcv_nxt = 1000, .rcv_wnd = 65535, .snd_una = 0xfffffff0u, .snd_nxt = 100 };
+	struct tcp_window w = { .rcv_nxt = 1000, .rcv_wnd = 65535, .snd_una = 0xfffffff0u, .snd_end = 100 };
 	struct packet p = { .tcp_flags = ACK, .seq = 1000, .ack = 50 };
 
 	(void)state;
@@ -412,6 +412,23 @@ static void windows(void **state)
 	assert_true(verdict_fits_window(&p, &w));
 	p.seq = 101;
 	assert_false(verdict_fits_window(&p, &w));
+}
+
+static void time_wait(void **state)
+{
+	struct tcp_window w = { .rcv_nxt = 1000, .rcv_wnd = 65535, .snd_una = 500, .snd_end = 500 };
+	struct packet p = { .tcp_flags = ACK | TCP_FLAG_BIT_FIN, .seq = 999, .segment = 1, .ack = 500 };
+
+	(void)state;
+	assert_true(verdict_fits_time_wait(&p, &w)); /* the FIN again */
+	p.seq = 1000; /* new data, or the next connection's */
+	assert_false(verdict_fits_time_wait(&p, &w));
+	p.seq = 900;
+	assert_true(verdict_fits_time_wait(&p, &w));
+	p.ack = 501;
+	assert_false(verdict_fits_time_wait(&p, &w));
+	p.tcp_flags = RST;
+	assert_true(verdict_fits_time_wait(&p, &w));
 }
 
 static void requests(void **state)
@@ -450,6 +467,7 @@ int main(void)
 		cmocka_unit_test(no_loops),
 		cmocka_unit_test(loops_without_budget),
 		cmocka_unit_test(windows),
+		cmocka_unit_test(time_wait),
 		cmocka_unit_test(requests),
 		cmocka_unit_test(names),
 	};
