@@ -98,7 +98,8 @@ static void send_fail(struct link *l, uint64_t index, const char *why)
 
 /* --- cache ---------------------------------------------------------------------------------------- */
 
-static void save_cache(struct follower *f)
+/* synced: survives a power cut, too. */
+static void save_cache(struct follower *f, bool synced)
 {
 	char tmp[4096];
 	size_t len;
@@ -110,7 +111,7 @@ static void save_cache(struct follower *f)
 		return;
 	snprintf(tmp, sizeof(tmp), "%s.tmp", f->cache);
 	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	ok = fd >= 0 && write(fd, bytes, len) == (ssize_t)len && !fdatasync(fd);
+	ok = fd >= 0 && write(fd, bytes, len) == (ssize_t)len && (!synced || !fdatasync(fd));
 	if (fd >= 0)
 		close(fd);
 	if (!ok || rename(tmp, f->cache))
@@ -146,7 +147,7 @@ static void on_save(evutil_socket_t fd, short events, void *ctx)
 {
 	(void)fd;
 	(void)events;
-	save_cache(ctx);
+	save_cache(ctx, true);
 }
 
 /* --- the log -------------------------------------------------------------------------------------- */
@@ -525,7 +526,7 @@ void follower_free(struct follower *f)
 	if (!f)
 		return;
 	if (f->save && evtimer_pending(f->save, NULL))
-		save_cache(f);
+		save_cache(f, true);
 	for (q = f->questions; q; q = q->next)
 		q->f = NULL;
 	while ((l = f->links)) {
@@ -561,6 +562,11 @@ void follower_ack(struct follower *f, uint64_t index)
 {
 	struct link *l;
 
+	/* Who acknowledges a state must not come back with an older one: the controller goes on past it.  Written
+	 * before, so that it outlives this process; synced shortly after (a machine that lost its power takes longer
+	 * to come back, and then its kernel tables are empty). */
+	if (index > f->acked && evtimer_pending(f->save, NULL))
+		save_cache(f, false);
 	f->acked = index;
 	for (l = f->links; l; l = l->next)
 		if (l->up)
