@@ -215,8 +215,8 @@ int links_apply(struct rtnl *n, const struct links_want *want, struct links_stat
 		if (state->link[i].carrier && state->link[i].in_service)
 			hop[n_hops++] = (struct egress_hop){ state->link[i].ifindex, state->link[i].switch_id };
 	/* With no switch in service any link is better than none: what is left must still get out. */
-	for (size_t i = 0; i < state->n && !n_hops; i++)
-		if (state->link[i].carrier)
+	for (size_t i = 0, none = !n_hops; i < state->n; i++)
+		if (none && state->link[i].carrier)
 			hop[n_hops++] = (struct egress_hop){ state->link[i].ifindex, state->link[i].switch_id };
 	for (size_t i = 0; i < state->n; i++)
 		for (size_t j = 0; j < n_hops; j++)
