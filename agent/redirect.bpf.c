@@ -268,6 +268,13 @@ __noinline int decide(const struct verdict_facts *f, struct verdict *v)
 	return 0;
 }
 
+/* The usual first question, known beforehand: saves a call of decide(), changes no answer. */
+static __always_inline int will_ask_socket(const struct verdict_facts *f)
+{
+	return f->status == PACKET_OK && f->triple.host[0] == f->self && f->protocol == PACKET_TCP && !f->shape &&
+	       (f->tcp_flags & (TCP_FLAG_BIT_SYN | TCP_FLAG_BIT_ACK)) != TCP_FLAG_BIT_SYN;
+}
+
 /* Everything about the frame, and then the verdict; changes nothing. */
 static __always_inline void judge(struct __sk_buff *skb, const struct redirect_config *c, const struct packet_eth *eth,
 				  struct packet *p, struct verdict_facts *f, struct verdict *v)
@@ -284,11 +291,13 @@ static __always_inline void judge(struct __sk_buff *skb, const struct redirect_c
 	f->shape = p->shape;
 	f->protocol = p->flow.protocol;
 	f->tcp_flags = p->tcp_flags;
-	if (f->status == PACKET_OK && f->triple.host[0] == c->self)
-		f->vip = (__u8)find_vip(p); /* it would be the first question */
-	for (i = 0; i < 3; i++) { /* two questions, then the answer */
+	if (f->triple.host[1] != HOST_NONE && will_ask_socket(f))
+		f->socket = (__u8)find_socket(skb, p);
+	for (i = 0; i < 4; i++) { /* three questions, then the answer */
 		decide(f, v);
-		if (v->action == VERDICT_ASK_SOCKET)
+		if (v->action == VERDICT_ASK_VIP)
+			f->vip = (__u8)find_vip(p);
+		else if (v->action == VERDICT_ASK_SOCKET)
 			f->socket = (__u8)find_socket(skb, p);
 		else if (v->action == VERDICT_ASK_COOKIE)
 			f->cookie = (__u8)find_cookie(skb, p);

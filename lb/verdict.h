@@ -7,7 +7,8 @@
  * not need is never made.
  *
  *  1. Not IP, or tagged: pass.  A vMAC whose owner is not self, or none at all: pass.
- *  2. Nothing of a VIP: pass.  (At rest, [self] and an ordinary packet, this is not even asked.)
+ *  2. Only what is addressed to a VIP is ever sent on, copied or dropped; all else passes.  For a
+ *     frame that stays here anyway this is not even asked.
  *  3. A frame that cannot be parsed: mine while nobody else is named, else dropped: the stack might
  *     answer what we could not attribute.
  *  4. A row for the flow: to its backend.  A SYN to a closing row takes the row away and is mine.
@@ -231,22 +232,9 @@ LB_INLINE struct verdict verdict_by_socket(const struct verdict_facts *f)
 	return verdict_send_on(f, &next, error ? REASON_ICMP_ERROR : reason);
 }
 
-LB_INLINE struct verdict verdict(const struct verdict_facts *f)
+/* Rules 4 to 9, for a packet that was parsed, whatever its address. */
+LB_INLINE struct verdict verdict_of_packet(const struct verdict_facts *f)
 {
-	if (!f->is_vmac || f->status == PACKET_NOT_IP || f->status == PACKET_TAGGED)
-		return verdict_say(VERDICT_PASS, REASON_NOT_IP);
-	if (f->triple.host[0] != f->self)
-		return verdict_say(VERDICT_PASS, REASON_FOREIGN);
-	if (f->status != PACKET_OK) {
-		if (f->triple.host[1] == HOST_NONE && !f->detoured)
-			return verdict_say(VERDICT_MINE, REASON_UNPARSED);
-		return verdict_say(VERDICT_DROP, REASON_UNPARSED);
-	}
-	if (f->vip == VIP_UNKNOWN)
-		return verdict_say(VERDICT_ASK_VIP, REASON_NOT_VIP);
-	if (f->vip == VIP_NO)
-		return verdict_say(VERDICT_PASS, REASON_NOT_VIP);
-
 	if (f->shape & PACKET_NO_OWNER)
 		return verdict_relay(f);
 	if (f->row != ROW_NONE) {
@@ -261,6 +249,29 @@ LB_INLINE struct verdict verdict(const struct verdict_facts *f)
 	    (f->tcp_flags & (TCP_FLAG_BIT_SYN | TCP_FLAG_BIT_ACK)) == TCP_FLAG_BIT_SYN)
 		return verdict_say(VERDICT_MINE, REASON_SYN);
 	return verdict_by_socket(f);
+}
+
+LB_INLINE struct verdict verdict(const struct verdict_facts *f)
+{
+	struct verdict v;
+
+	if (!f->is_vmac || f->status == PACKET_NOT_IP || f->status == PACKET_TAGGED)
+		return verdict_say(VERDICT_PASS, REASON_NOT_IP);
+	if (f->triple.host[0] != f->self)
+		return verdict_say(VERDICT_PASS, REASON_FOREIGN);
+	if (f->status != PACKET_OK) {
+		if (f->triple.host[1] == HOST_NONE && !f->detoured)
+			return verdict_say(VERDICT_MINE, REASON_UNPARSED);
+		return verdict_say(VERDICT_DROP, REASON_UNPARSED);
+	}
+	v = verdict_of_packet(f);
+	if (v.action != VERDICT_DETOUR && v.action != VERDICT_RELAY && v.action != VERDICT_DROP)
+		return v;
+	if (f->vip == VIP_UNKNOWN)
+		return verdict_say(VERDICT_ASK_VIP, REASON_NOT_VIP);
+	if (f->vip == VIP_NO)
+		return verdict_say(VERDICT_PASS, REASON_NOT_VIP);
+	return v;
 }
 
 /* --- Does a packet fit a socket?  Sequence arithmetic is modulo 2^32 (RFC 9293, section 3.4). --- */

@@ -31,7 +31,7 @@ static struct answer say(int action, int reason)
 	return (struct answer){ .action = action, .reason = reason };
 }
 
-static struct answer oracle(const struct verdict_facts *f)
+static struct answer oracle_of_packet(const struct verdict_facts *f)
 {
 	bool error = f->shape & PACKET_ICMP_ERROR, tcp = f->protocol == PACKET_TCP;
 	bool syn = tcp && !error && (f->tcp_flags & SYN) && !(f->tcp_flags & ACK);
@@ -40,15 +40,13 @@ static struct answer oracle(const struct verdict_facts *f)
 	struct answer a = say(VERDICT_DETOUR, 0);
 	int i, why_owned = 0, why_not = REASON_NO_SOCKET;
 
-	/* A vMAC of ours, an IP packet, a VIP: else it is none of our business. */
+	/* A vMAC of ours, an IP packet: else it is none of our business. */
 	if (!f->is_vmac || f->status == PACKET_TAGGED || f->status == PACKET_NOT_IP)
 		return say(VERDICT_PASS, REASON_NOT_IP);
 	if (f->triple.host[0] != SELF)
 		return say(VERDICT_PASS, REASON_FOREIGN);
 	if (f->status != PACKET_OK)
 		return say(f->triple.host[1] || f->detoured ? VERDICT_DROP : VERDICT_MINE, REASON_UNPARSED);
-	if (f->vip == VIP_NO)
-		return say(VERDICT_PASS, REASON_NOT_VIP);
 
 	/* Who else could be asked?  Named in the triple, and has not had it before. */
 	for (i = 1; i < TRIPLE_MAX && f->triple.host[i]; i++)
@@ -108,6 +106,15 @@ static struct answer oracle(const struct verdict_facts *f)
 		return say(VERDICT_MINE, REASON_DETOURS_OFF);
 	a.reason = why_not;
 	return a;
+}
+
+static struct answer oracle(const struct verdict_facts *f)
+{
+	struct answer a = oracle_of_packet(f);
+	bool touched = a.action == VERDICT_DETOUR || a.action == VERDICT_RELAY || a.action == VERDICT_DROP;
+
+	/* A parsed packet to another address may stay or pass, but we do nothing to it. */
+	return touched && f->status == PACKET_OK && f->vip == VIP_NO ? say(VERDICT_PASS, REASON_NOT_VIP) : a;
 }
 
 /* --- Every combination ------------------------------------------------------------------------------ */
