@@ -145,7 +145,7 @@ static void on_hello(struct peer *p, const uint8_t *body, size_t len)
 		put64(out + 8, s->view.index);
 		session_send(p->session, WIRE_CONFLICT, out, sizeof(out));
 		log_error("%s %s follows another log (index %llu, this one is at %llu): it keeps what it has; if this log "
-			  "is the right one, stop its daemon and remove follower.snapshot in its state directory",
+			  "is the right one, stop its daemon and remove follower.snapshot.* in its state directory",
 			  role_name(p->who.role), peer_name(p->c, &p->who), (unsigned long long)h.index,
 			  (unsigned long long)s->view.index);
 		return;

@@ -17,7 +17,7 @@
 #include "control/state.h"
 
 #define LOG_BATCH_MAX 8
-#define LOG_ROTATE (4u << 20) /* bytes of log after which a snapshot is made */
+#define LOG_ROTATE (512u << 10) /* bytes of log after which a snapshot is made */
 #define CONFIGS_KEPT 16
 
 struct log;
