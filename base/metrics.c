@@ -19,9 +19,10 @@
 
 #include "base/log.h"
 
-#define HEAD_S 5  /* from accept to the end of the request head, in all */
+#define HEAD_S 5   /* from accept to the end of the request head, in all */
 #define WRITE_S 10 /* without the client taking a byte */
-#define LIFE_S 30 /* in all: a client that takes a byte at a time goes too */
+#define LIFE_S 30  /* in all: a client that takes a byte at a time goes too */
+#define LINGER_S 2 /* for the client's own close */
 
 struct metrics_client {
 	struct metrics_server *server;
@@ -125,7 +126,7 @@ static void client_read(struct bufferevent *bev, void *arg)
 	int status, head_only;
 
 	if (c->answered) {
-		evbuffer_drain(in, len); /* read on, so that closing sends no RST before the page is taken */
+		evbuffer_drain(in, len);
 		return;
 	}
 	head = (const char *)evbuffer_pullup(in, -1);
@@ -136,19 +137,25 @@ static void client_read(struct bufferevent *bev, void *arg)
 	}
 }
 
+/*
+ * All is written.  Closing now, with bytes of the client unread, would send a RST that takes the page
+ * from it (RFC 9112 section 9.6): we end our side, read on and leave when it does.
+ */
 static void client_written(struct bufferevent *bev, void *arg)
 {
 	struct metrics_client *c = arg;
 
-	if (c->answered && evbuffer_get_length(bufferevent_get_output(bev)) == 0)
-		client_free(c);
+	if (!c->answered || evbuffer_get_length(bufferevent_get_output(bev)) > 0)
+		return;
+	shutdown(bufferevent_getfd(bev), SHUT_WR);
+	event_add(c->deadline, &(struct timeval){.tv_sec = LINGER_S});
 }
 
 static void client_event(struct bufferevent *bev, short what, void *arg)
 {
 	struct metrics_client *c = arg;
 
-	/* A client may half-close after its request. */
+	/* A client may half-close after its request; then the deadline of the page is its own. */
 	if ((what & BEV_EVENT_EOF) && evbuffer_get_length(bufferevent_get_output(bev)))
 		return;
 	client_free(c);

@@ -127,7 +127,7 @@ static int add_subtree(STACK_OF(GENERAL_SUBTREE) **list, int type, const void *b
 	return 0;
 }
 
-/* URIs whose host is the POP, and nothing else that a verifier of today takes for a name. */
+/* URIs whose host is the POP, and nothing that a verifier takes for the name of a server. */
 static int add_name_constraints(X509 *cert, const char *pop)
 {
 	static const unsigned char any[32]; /* address and mask, of either family */
@@ -135,7 +135,7 @@ static int add_name_constraints(X509 *cert, const char *pop)
 	int rc = -ENOMEM;
 
 	if (nc && !add_subtree(&nc->permittedSubtrees, GEN_URI, pop, (int)strlen(pop)) &&
-	    !add_subtree(&nc->excludedSubtrees, GEN_DNS, "", 0) && !add_subtree(&nc->excludedSubtrees, GEN_EMAIL, "", 0) &&
+	    !add_subtree(&nc->excludedSubtrees, GEN_DNS, "", 0) &&
 	    !add_subtree(&nc->excludedSubtrees, GEN_IPADD, any, 8) && !add_subtree(&nc->excludedSubtrees, GEN_IPADD, any, 32) &&
 	    X509_add1_ext_i2d(cert, NID_name_constraints, nc, 1, X509V3_ADD_APPEND) == 1)
 		rc = 0;
