@@ -94,7 +94,7 @@ class Load:
             path = self.bed.machine.path("client", name + ".faults")
             if os.path.exists(path):
                 with open(path) as f:
-                    out += [dict(kind=name, fault=w[1], flow=w[2], **dict(p.split("=") for p in w[3:]), at_ms=int(w[0]))
+                    out += [dict(load=name, fault=w[1], flow=w[2], **dict(p.split("=") for p in w[3:]), at_ms=int(w[0]))
                             for w in (line.split() for line in f) if len(w) > 3]
         return out
 
