@@ -30,6 +30,7 @@ struct agentd {
 	struct ctl_server *ctl;
 	uint64_t reported_ms;
 	int kernel_fd;
+	bool reconcile_soon;
 };
 
 static void arm(struct event *e, uint32_t ms)
@@ -64,6 +65,7 @@ static void reconcile_due(evutil_socket_t fd, short what, void *ctx)
 
 	(void)fd;
 	(void)what;
+	a->reconcile_soon = false;
 	arm(a->reconcile, RECONCILE_MS);
 	if (!v)
 		return;
@@ -77,8 +79,11 @@ static void kernel_changed(evutil_socket_t fd, short what, void *ctx)
 	struct agentd *a = ctx;
 
 	(void)what;
-	if (rtnl_watch_drain(fd))
+	/* Once armed it is not put off: a burst that never ends must not keep us from looking. */
+	if (rtnl_watch_drain(fd) && !a->reconcile_soon) {
+		a->reconcile_soon = true;
 		arm(a->reconcile, SETTLE_MS);
+	}
 }
 
 static void proof_due(evutil_socket_t fd, short what, void *ctx)
@@ -181,6 +186,7 @@ static int start(struct agentd *a)
 		return 1;
 	}
 	h->started_ms = monotonic_ms();
+	h->reachable = true; /* until the follower says otherwise */
 	name_boot(h);
 	err = rtnl_open(NETLINK_ROUTE, &h->rtnl);
 	if (err)

@@ -33,6 +33,8 @@ struct host {
 	struct vipset vips;
 	const struct datapath_ops *ops;
 	struct datapath *datapath;
+	unsigned attached[POP_SWITCHES_MAX]; /* interfaces by number, as the data path got them */
+	size_t n_attached;
 	uint64_t installed, failed; /* log indices */
 	bool reachable, detours_off;
 

@@ -65,7 +65,21 @@ static int datapath_install(struct host *h, const struct view *v, const struct h
 		err = h->ops->set_devices(h->datapath, (const char(*)[IF_NAMESIZE])ifname, n);
 	if (err)
 		snprintf(why, why_len, "the data path does not take its VIPs, hosts or devices: %s", strerror(-err));
+	for (size_t i = 0; i < h->links.n && !err; i++)
+		h->attached[i] = h->links.link[i].ifindex;
+	h->n_attached = err ? 0 : h->links.n;
 	return err;
+}
+
+/* An interface that was taken away and came back has the same name, but no data path on it. */
+static bool devices_changed(const struct host *h)
+{
+	if (h->n_attached != h->links.n)
+		return true;
+	for (size_t i = 0; i < h->links.n; i++)
+		if (h->attached[i] != h->links.link[i].ifindex)
+			return true;
+	return false;
 }
 
 static void say_new_alarms(const struct host *h, const struct alarms *before)
@@ -98,7 +112,7 @@ static int install(struct host *h, const struct view *v, const struct host_conf 
 	result = result ? result : err;
 	if (result)
 		snprintf(why, why_len, "%.250s", h->alarms.n ? h->alarms.text[h->alarms.n - 1] : strerror(-result));
-	if (what & VIEW_POP || !h->datapath) {
+	if (what & VIEW_POP || !h->datapath || devices_changed(h)) {
 		char text[256] = "";
 
 		err = datapath_install(h, v, conf, text, sizeof(text));

@@ -107,11 +107,18 @@ int rtnl_watch_open(void)
 {
 	static const int group[] = { RTNLGRP_LINK,	  RTNLGRP_NEIGH,      RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
 				     RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE };
+	struct sockaddr_nl self = { .nl_family = AF_NETLINK };
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
 	int err;
 
 	if (fd < 0)
 		return -errno;
+	/* Unbound it has port 0 and would be taken for the kernel, which does not hear itself. */
+	if (bind(fd, (struct sockaddr *)&self, sizeof(self))) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
 	for (size_t i = 0; i < sizeof(group) / sizeof(*group); i++) {
 		if (setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group[i], sizeof(group[i]))) {
 			err = -errno;

@@ -227,8 +227,15 @@ static void routes_follow_the_switches(void **state)
 	assert_true(says("ip route show default", "eth0") && says("ip route show default", "eth1"));
 	assert_true(says("ip -6 route show default", "eth0") && says("ip -6 route show default", "eth1"));
 
+	int watch = rtnl_watch_open();
+
+	assert_true(watch >= 0);
+	assert_false(rtnl_watch_drain(watch));
 	/* Down: out of the route, an alarm; up again: all as before, though the kernel has forgotten it. */
 	must("ip link set eth0 down");
+	assert_true(rtnl_watch_drain(watch)); /* the kernel said so */
+	assert_false(rtnl_watch_drain(watch));
+	close(watch);
 	assert_int_equal(apply(&s, &a), 0);
 	assert_int_equal(a.n, 1);
 	assert_non_null(strstr(a.text[0], "eth0 (switch 1) is down"));
