@@ -101,7 +101,8 @@ bool demo_pump(struct demo *d, int ms)
 		for (i = 0; i < DEMO_CHILDREN_MAX; i++)
 			if (d->children[i].pid && d->children[i].fd >= 0) {
 				who[n] = &d->children[i];
-				p[n++] = (struct pollfd){ .fd = who[n]->fd, .events = POLLIN };
+				p[n] = (struct pollfd){ .fd = who[n]->fd, .events = POLLIN };
+				n++;
 			}
 		left = until - demo_now_s();
 		if (left > 0.05)
