@@ -160,7 +160,8 @@ int xdp_uplink(struct xdp_md *ctx)
 		return XDP_DROP;
 	*(__u32 *)eth->dst = (__u32)e;
 	*(__u16 *)(eth->dst + 4) = (__u16)(e >> 32);
-	__builtin_memcpy(eth->src, (const void *)router, 6);
+	for (int i = 0; i < 6; i++) /* a memcpy would lose `volatile`, and the compiler knows the initial value */
+		eth->src[i] = router[i];
 	count(COUNT_VIP_XDP);
 	return bpf_redirect_map(&ports, (__u32)(e >> 48), XDP_DROP);
 }
