@@ -2,7 +2,7 @@
 /*
  * One entry of the controller's log, as it lies on disk and travels to followers.  The log holds
  * results, not commands (Viewstamped Replication calls this passive replication): who applies it
- * computes nothing, and checks everything.  docs/formats.md section 2 has the numbered rules.
+ * computes nothing, and checks everything.  docs/formats.md section 4 has the numbered rules.
  *
  *    0  be32  length of the record, this field included
  *    4  be32  CRC-32C of all that follows

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Messages between controllers and followers, over a session (base/session.h); big-endian.
- * docs/formats.md section 3 has the numbered rules.
+ * docs/formats.md section 5 has the numbered rules.
  *
  *   HELLO     follower  be16 version | be64 term | be64 index | [32] hash at index | [32] log id   (zero: has nothing)
  *   SNAPSHOT  control   one record of type SNAPSHOT
