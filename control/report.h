@@ -9,6 +9,8 @@
  *     "announcing": true,             routes installed and BIRD has them (or no bird_socket)
  *     "drained": true,                withdrawn, and VIP counters silent for policy.silence_ms
  *     "buckets_proven": true,         bucket equality shown; false carries "buckets_why"
+ *     "hash_family": "baton-flow/1",  "hash_seed": n,        what was proven
+ *     "vip_packets": n,               packets to VIPs so far
  *     "hosts": { "1": { "carrier": true, "datapath": true } },     by host id, own ports only
  *     "alarms": [ "text", ... ] }
  *
