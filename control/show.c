@@ -22,6 +22,14 @@ static void set_str(json_t *o, const char *key, const char *v)
 	json_object_set_new(o, key, json_string(v));
 }
 
+/* What somebody typed: not surely UTF-8. */
+static void set_text(json_t *o, const char *key, const char *v)
+{
+	json_t *s = json_string(v);
+
+	json_object_set_new(o, key, s ? s : json_string("(not UTF-8)"));
+}
+
 static void set_bool(json_t *o, const char *key, bool v)
 {
 	json_object_set_new(o, key, json_boolean(v));
@@ -339,7 +347,7 @@ static json_t *show_log(struct controller *c, size_t last)
 		json_object_set_new(o, "hash", hex(e->r.hash));
 		set_int(o, "moves", texts && e->r.type == RECORD_TABLE && t.rest_len >= 4 ? get32(t.rest) : 0);
 		json_object_set_new(o, "changes", e->r.type == RECORD_STATE ? changes_json(c, &e->r) : json_array());
-		json_object_set_new(o, "reason", json_string(t.reason) ? json_string(t.reason) : json_string(""));
+		set_text(o, "reason", t.reason);
 		json_object_set_new(o, "age_s", e->at_ms ? seconds(c->core.now_ms - e->at_ms) : json_null());
 		json_object_set_new(o, "table_digest", hex(e->r.table_digest));
 		json_array_append_new(list, o);

@@ -256,6 +256,7 @@ static json_t *call(json_t *request)
 	json_t *answer = NULL;
 	int err = ctl_call(world.sock, request, 5000, &answer);
 
+	json_decref(request);
 	if (err)
 		fail_msg("ctl_call: %s", strerror(-err));
 	return answer;
