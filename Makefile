@@ -39,8 +39,8 @@ BPFFLAGS := -O2 -g -target bpf -mcpu=v3 -fno-strict-aliasing -Wall -Wextra -Werr
 	-D__TARGET_ARCH_x86 -idirafter /usr/include/$(shell gcc -dumpmachine)
 
 # Folders in the order of linking: each may use those after it.
-FOLDERS := cli agent switch bgp control pop base lb
-MAINS := control/controld.c switch/switchd.c agent/agentd.c cli/baton.c
+FOLDERS := cli agent switch bgp l7 control pop base lb
+MAINS := control/controld.c switch/switchd.c agent/agentd.c l7/l7d.c cli/baton.c
 PROGRAMS := $(addprefix $(B)/,$(foreach m,$(wildcard $(MAINS)),$(patsubst %d,baton-%d,$(basename $(notdir $(m))))))
 
 BPF_SRC := $(wildcard $(addsuffix /*.bpf.c,$(FOLDERS)) tests/*/*.bpf.c)

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What pop.yaml says about layer 7: which VIP ports are terminated here, with which certificates,
+ * which route leads to which pool, and how a pool is balanced.  Part of struct pop (pop->edge);
+ * read-only once parsed, shared by all workers.
+ *
+ *   edges:
+ *     - vip: www
+ *       port: 443
+ *       tls: {certificates: /etc/baton/certs/www, min_version: "1.2"}   # a directory of NAME.pem with key
+ *       http2: true
+ *       routes:
+ *         - {host: "*.example.net", path: /img/, extension: [jpg, png], pool: images}
+ *         - {method: [PUT, DELETE], header: {x-tier: gold}, pool: store}
+ *         - {pool: web}
+ *   pools:
+ *     - name: web
+ *       policy: affinity            # round_robin | least_connections | affinity | lard
+ *       affinity: url               # url | host | cookie NAME | client
+ *       replicas: 2                 # an object lives on k of n backends (partial replication)
+ *       backends: [{host: h1, port: 8080, weight: 1}, {address: 192.0.2.9, port: 80}]
+ *       check: {http: {path: /health, interval: 1s}}
+ *       timeouts: {connect: 1s, response: 30s, idle: 60s}
+ *       limits: {connections: 1000, queue: 1000}
+ *       retries: 2
+ *       proxy_protocol: false
+ */
+#ifndef L7_CONF_H
+#define L7_CONF_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "pop/address.h"
+
+#define EDGE_NAME_LEN 64
+#define EDGE_HOST_LEN 256
+#define EDGE_PATH_LEN 1024
+
+enum pool_policy { POLICY_ROUND_ROBIN, POLICY_LEAST_CONNECTIONS, POLICY_AFFINITY, POLICY_LARD };
+enum affinity_key { AFFINITY_URL, AFFINITY_HOST, AFFINITY_COOKIE, AFFINITY_CLIENT };
+
+struct backend_conf {
+	uint16_t host; /* host id when it runs on one of ours (a candidate for hand-off), else HOST_NONE */
+	struct address address;
+	uint16_t port;
+	uint16_t weight;
+};
+
+struct pool_conf {
+	char name[EDGE_NAME_LEN];
+	enum pool_policy policy;
+	enum affinity_key affinity;
+	char cookie[EDGE_NAME_LEN];
+	uint8_t replicas;	   /* affinity: the object's k owners; 1 */
+	uint16_t bound_percent;	   /* affinity: a backend takes at most this share of the average load; 125 */
+	struct backend_conf *backend;
+	uint32_t n_backends;
+	bool check;		   /* active health checks, beside the passive ones */
+	char check_path[EDGE_PATH_LEN];
+	uint32_t check_interval_ms, check_timeout_ms;
+	uint16_t check_rise, check_fall;
+	uint32_t connect_ms, response_ms, idle_ms; /* 1000, 30000, 60000 */
+	uint32_t max_connections;  /* to one backend; 1000 */
+	uint32_t max_queue;	   /* requests waiting for a connection; 1000 */
+	uint32_t keep;		   /* idle connections kept per backend and worker; 64 */
+	uint32_t preopen;	   /* opened before they are needed; 0 */
+	uint32_t slow_start_ms;	   /* a backend that came back gets its full share after; 10000 */
+	uint8_t retries;	   /* elsewhere, before the first byte of the answer; 2 */
+	uint8_t retry_budget_percent; /* of requests that may be retries; 20 */
+	bool proxy_protocol;	   /* PROXY v2 to the backend */
+};
+
+struct header_match {
+	char name[EDGE_NAME_LEN];
+	char value[EDGE_HOST_LEN]; /* empty: present */
+};
+
+/* All that is given must match; empty: any.  The first route that matches is taken. */
+struct route_conf {
+	char host[EDGE_HOST_LEN];     /* exact, or "*.example.net" */
+	char path[EDGE_PATH_LEN];     /* prefix, at a segment boundary unless it ends in "/" */
+	char (*extension)[16];
+	uint32_t n_extensions;
+	uint32_t methods;	      /* bit mask by enum http_method of l7/head.h; 0: any */
+	struct header_match *header;
+	uint32_t n_headers;
+	uint32_t pool;		      /* index into pools */
+};
+
+struct edge_conf {
+	uint32_t vip;		      /* index into pop->vip */
+	uint16_t port;
+	bool tls, http2;
+	char certificates[EDGE_PATH_LEN];
+	uint16_t tls_min;	      /* 0x0303 or 0x0304 */
+	struct route_conf *route;
+	uint32_t n_routes;
+	uint32_t head_max;	      /* bytes of a request head; 16384 */
+	uint64_t body_max;	      /* 0: no limit */
+	uint32_t head_ms, idle_ms, body_ms; /* slow clients: 10000, 60000, 30000 without progress */
+	uint32_t max_connections;     /* per worker; 100000 */
+};
+
+struct store_conf {
+	bool enabled;		      /* the object server on every host */
+	char directory[EDGE_PATH_LEN];
+	uint16_t port;
+	uint64_t object_max;	      /* bytes; 1 GiB */
+	bool writable;		      /* PUT and DELETE */
+};
+
+struct l7_conf {
+	struct edge_conf *edge;
+	uint32_t n_edges;
+	struct pool_conf *pool;
+	uint32_t n_pools;
+	struct store_conf store;
+};
+
+#endif
