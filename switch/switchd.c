@@ -28,7 +28,7 @@
 #define PROOF_FLOWS_FIRST 1024
 #define PROOF_FLOWS_AGAIN 64
 
-const double apply_bucket_ms[APPLY_BUCKETS] = { 0.5, 1, 2, 5, 10, 50, 200, 1000 };
+const double apply_bucket_seconds[APPLY_BUCKETS] = { 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1 };
 
 static void arm(struct event *e, unsigned ms)
 {
@@ -130,7 +130,7 @@ static void count_apply(struct switchd *s, int err)
 	s->apply_ns_sum += s->apply_ns_last;
 	s->applies++;
 	s->apply_failures += err != 0;
-	while (i < APPLY_BUCKETS && (double)s->apply_ns_last / 1e6 > apply_bucket_ms[i])
+	while (i < APPLY_BUCKETS && (double)s->apply_ns_last / 1e9 > apply_bucket_seconds[i])
 		i++;
 	s->apply_bucket[i]++;
 }

@@ -41,7 +41,7 @@ struct switchd {
 	uint64_t apply_bucket[APPLY_BUCKETS + 1];
 };
 
-extern const double apply_bucket_ms[APPLY_BUCKETS];
+extern const double apply_bucket_seconds[APPLY_BUCKETS];
 
 const struct switch_conf *switchd_conf(const struct switchd *s); /* NULL: the configuration does not name us */
 void switchd_announce(struct switchd *s);

@@ -96,27 +96,12 @@ static void collect_ports(struct switchd *s, struct metrics *m)
 
 static void collect_applies(const struct switchd *s, struct metrics *m)
 {
-	uint64_t sum = 0;
-	char le[32];
-
 	metric_family(m, "baton_switch_table_failures_total", METRIC_COUNTER, "Table changes that could not be installed");
 	metric_sample(m, (double)s->apply_failures, NULL);
-	metric_family(m, "baton_switch_table_apply_ms_bucket_total", METRIC_COUNTER,
-		      "Table changes that took at most this many milliseconds");
-	for (int i = 0; i <= APPLY_BUCKETS; i++) {
-		sum += s->apply_bucket[i];
-		if (i < APPLY_BUCKETS)
-			snprintf(le, sizeof(le), "%g", apply_bucket_ms[i]);
-		else
-			snprintf(le, sizeof(le), "+Inf");
-		metric_sample(m, (double)sum, "ms", le, NULL);
-	}
+	metric_family(m, "baton_switch_table_apply_seconds", METRIC_HISTOGRAM, "How long table changes took");
+	metric_histogram(m, apply_bucket_seconds, s->apply_bucket, APPLY_BUCKETS, (double)s->apply_ns_sum / 1e9, NULL);
 	metric_family(m, "baton_switch_table_changes_total", METRIC_COUNTER, "Table changes installed or tried");
 	metric_sample(m, (double)s->applies, NULL);
-	metric_family(m, "baton_switch_table_apply_seconds_total", METRIC_COUNTER, "Time spent on installing tables");
-	metric_sample(m, (double)s->apply_ns_sum / 1e9, NULL);
-	metric_family(m, "baton_switch_table_apply_seconds", METRIC_GAUGE, "How long the last table change took");
-	metric_sample(m, (double)s->apply_ns_last / 1e9, NULL);
 	metric_family(m, "baton_switch_installed_index", METRIC_GAUGE, "Log index that is installed");
 	metric_sample(m, (double)s->installed_index, NULL);
 }
