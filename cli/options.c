@@ -174,8 +174,12 @@ int cli_parse(const struct verb *v, const struct cli_option *table, int argc, ch
 {
 	bool words_only = false;
 	size_t n = 0;
-	int i = 1;
+	int i;
 
+	for (i = 1; i < argc; i++) /* first of all: a wrong word before it is answered in JSON too */
+		if (!strcmp(argv[i], "-j") || !strcmp(argv[i], "--json"))
+			cli.json = true;
+	i = 1;
 	while (i < argc) {
 		int used = 1;
 
