@@ -14,6 +14,7 @@ from plan import VIP4, VIP6
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FRAGMENT = os.path.join(ROOT, "deploy", "bird", "baton.conf")
 FRR = "/usr/lib/frr"
+FIRST = ["nice", "-n", "-15"]  # routing daemons come first: their BFD sessions must not starve under the load
 POP_NAME = "demo"
 PATTERN_BYTES = 1 << 20
 
@@ -119,7 +120,7 @@ class Services:
         else:
             text = routing.bird_upstream(self.plan, node)
         write(self.m.path(node, "bird.conf"), text)
-        return self.m.spawn(node, "bird", ["bird", "-f", "-c", self.m.path(node, "bird.conf"), "-s", self.bird_socket(node),
+        return self.m.spawn(node, "bird", FIRST + ["bird", "-f", "-c", self.m.path(node, "bird.conf"), "-s", self.bird_socket(node),
                                            "-P", self.m.path(node, "bird.pid")])
 
     def start_frr(self, node):
@@ -130,7 +131,7 @@ class Services:
         for daemon, extra in (("zebra", []), ("staticd", []), ("bfdd", ["--bfdctl", d + "/bfdd.sock"]), ("bgpd", [])):
             path = "%s/%s.conf" % (d, daemon)
             write(path, conf[daemon])
-            self.m.spawn(node, daemon, [os.path.join(FRR, daemon), "-f", path, "-i", "%s/%s.pid" % (d, daemon),
+            self.m.spawn(node, daemon, FIRST + [os.path.join(FRR, daemon), "-f", path, "-i", "%s/%s.pid" % (d, daemon),
                                         "-z", d + "/zserv.api", "--vty_socket", d, "-P", "0", "-A", "127.0.0.1"] + extra)
             if daemon == "zebra":
                 wait_for("zebra of " + node, lambda: None if os.path.exists(d + "/zserv.api") else "no socket", 10)

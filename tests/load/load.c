@@ -45,7 +45,7 @@ struct conn {
 	enum state state;
 	int family;
 	unsigned requests, host; /* answered so far; number of the host that answered, 0: not known yet */
-	uint64_t began_ms, progress_ms, asked_ms, next_ms, end_ms, received;
+	uint64_t began_ms, progress_ms, asked_ms, next_ms, life_ms, received;
 	uint64_t offset, left; /* of the body: next byte's offset in the file; how many are still to come */
 	size_t head_len;
 	char head[HEAD_MAX + 1];
@@ -170,7 +170,7 @@ static void conn_ask(struct conn *c, uint64_t now)
 	if (c->kind == KIND_DOWNLOAD || c->kind == KIND_PIECES) {
 		path = "/pattern";
 		rate = c->kind == KIND_DOWNLOAD ? opt.download_rate : 0;
-		c->left = c->kind == KIND_DOWNLOAD ? (c->end_ms - now) * rate / 1000 + 1 : PIECE_BYTES;
+		c->left = c->kind == KIND_DOWNLOAD ? c->life_ms * rate / 1000 + 1 : PIECE_BYTES;
 		c->offset = draw(FILE_BYTES - c->left);
 		snprintf(range, sizeof(range), "Range: bytes=%llu-%llu\r\n", (unsigned long long)c->offset,
 			 (unsigned long long)(c->offset + c->left - 1));
@@ -224,7 +224,7 @@ static void conn_open(enum kind kind, uint64_t now)
 	c->kind = kind;
 	c->family = family;
 	c->began_ms = c->progress_ms = now;
-	c->end_ms = now + draw_lifetime_ms();
+	c->life_ms = draw_lifetime_ms();
 	c->slot = n_conns;
 	conns[n_conns++] = c;
 	if (kind == KIND_KEPT)
@@ -254,7 +254,7 @@ static void conn_answered(struct conn *c, uint64_t now)
 		return;
 	case KIND_KEPT:
 	case KIND_PIECES:
-		if (c->kind == KIND_KEPT ? c->requests >= KEPT_REQUESTS : now >= c->end_ms) {
+		if (c->kind == KIND_KEPT ? c->requests >= KEPT_REQUESTS : now - c->began_ms >= c->life_ms) {
 			conn_finish(c);
 			return;
 		}
