@@ -80,6 +80,7 @@ enum verdict_reason {
 	REASON_PROBE,		/* a probe was answered */
 	REASON_RELAY_LIMITED,	/* a relay that the rate did not allow */
 	REASON_SEND_FAILED,
+	REASON_PROBE_ANSWER,	/* dropped: the answer to our own keepalive probe of a connection that is gone */
 	REASON_MAX,
 };
 
@@ -374,6 +375,7 @@ LB_INLINE const char *verdict_reason_name(enum verdict_reason r)
 	case REASON_PROBE: return "probe";
 	case REASON_RELAY_LIMITED: return "relay_limited";
 	case REASON_SEND_FAILED: return "send_failed";
+	case REASON_PROBE_ANSWER: return "drop_probe_answer";
 	case REASON_MAX: break;
 	}
 	return "unused";
