@@ -19,7 +19,10 @@ say = $(if $(V),@:,@echo '  $(1)	$(2)')
 CC := gcc
 CLANG ?= clang
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
-PKGS := libbpf libnl-3.0 libnl-route-3.0 libmnl openssl libevent_core yaml-0.1 jansson
+PKGS := libbpf libnl-3.0 libnl-route-3.0 libmnl openssl libevent_core yaml-0.1 jansson libnghttp2
+# llhttp: Debian 13 has a package; for Debian 12 deploy/install-deps unpacks that one here.
+LLHTTP ?= /var/cache/baton/llhttp
+LLHTTP_LIB := $(firstword $(wildcard $(LLHTTP)/usr/lib/*/libllhttp.a) -lllhttp)
 VERSION := 0.1.0
 
 ifdef SAN
@@ -31,10 +34,11 @@ endif
 
 WARN := -Wall -Wextra -Wshadow -Wundef -Wvla -Wcast-qual -Wstrict-prototypes -Wmissing-prototypes \
 	-Wformat=2 -Wimplicit-fallthrough -Werror
-CPPFLAGS += -I. -isystem $(B)/skel -D_GNU_SOURCE -DBATON_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+CPPFLAGS += -I. -isystem $(B)/skel -D_GNU_SOURCE -DBATON_VERSION='"$(VERSION)"' $(if $(wildcard $(LLHTTP)/usr/include),-isystem $(LLHTTP)/usr/include) \
+	$(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 CFLAGS ?= -O2 -g
 CFLAGS += -std=gnu11 $(WARN) -fno-strict-aliasing -fstack-protector-strong $(SANFLAGS)
-LDLIBS += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
+LDLIBS += $(LLHTTP_LIB) $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -pthread
 BPFFLAGS := -O2 -g -target bpf -mcpu=v3 -fno-strict-aliasing -Wall -Wextra -Werror -I. \
 	-D__TARGET_ARCH_x86 -idirafter /usr/include/$(shell gcc -dumpmachine)
 
