@@ -82,11 +82,10 @@ static void admin_seen(struct demo *d, const char *kind, const char *name, const
 
 	if (!strcmp(now, "draining") && strcmp(before, "draining") && !r)
 		demo_drain_begins(d, kind, name);
-	if (!strcmp(now, "out") && r)
+	/* Nothing is undone in the demo, and a step that is not safe in time ends it: in again means that it was out,
+	 * for less than the time between two looks. */
+	if (r && (!strcmp(now, "out") || (!strcmp(now, "in") && !strcmp(before, "draining"))))
 		r->seconds = demo_now_s() - r->begun_s;
-	if (!strcmp(now, "in") && r && !strcmp(before, "draining")) { /* undone: not a drain that ended */
-		*r = d->drain[--d->n_drains];
-	}
 }
 
 static void host_seen(struct demo *d, struct demo_host *h, const json_t *o)
