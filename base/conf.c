@@ -304,7 +304,7 @@ static void read_absent(struct conf *c, const struct conf_schema *s, const struc
 		if (!meant)
 			conf_fault(c, n, NULL, "%s has no '%s'", s->what, f->key);
 	} else if (f->shape == CONF_STRUCT && !s->one_of) {
-		const struct conf_node none = { .kind = NODE_MAP, .line = n->line, .column = n->column };
+		const struct conf_node none = { .kind = NODE_MAP, .absent = true, .line = n->line, .column = n->column };
 
 		read_struct(c, &none, f->schema, member_of(object, f->offset));
 	} else if (f->unless) {
@@ -361,7 +361,8 @@ static void read_struct(struct conf *c, const struct conf_node *n, const struct 
 		conf_fault(c, n, NULL, "%s is a map: write %s: ..., one key a line", s->what, s->field[0].key);
 		return;
 	}
-	note_place(c, object, n);
+	if (!n->absent)
+		note_place(c, object, n);
 	for (key = n->child; key && key->next; key = key->next->next) {
 		if (key->kind != NODE_WORD) {
 			conf_fault(c, key, NULL, "a key of %s is a word", s->what);

@@ -9,6 +9,7 @@ enum conf_node_kind { NODE_WORD, NODE_LIST, NODE_MAP };
 
 struct conf_node {
 	enum conf_node_kind kind;
+	bool absent; /* stands for a map that is not in the text: no place */
 	bool quoted;
 	unsigned line, column; /* from 1 */
 	char *word;	       /* NODE_WORD */

@@ -24,6 +24,8 @@
  *       limits: {connections: 1000, queue: 1000}
  *       retries: 2
  *       proxy_protocol: false
+ *   access_log: {path: /var/log/baton/access.log, format: json}
+ *   store: {directory: /srv/objects, port: 7480, object_max: 1G, writable: true}
  */
 #ifndef L7_CONF_H
 #define L7_CONF_H
@@ -41,10 +43,10 @@ enum pool_policy { POLICY_ROUND_ROBIN, POLICY_LEAST_CONNECTIONS, POLICY_AFFINITY
 enum affinity_key { AFFINITY_URL, AFFINITY_HOST, AFFINITY_COOKIE, AFFINITY_CLIENT };
 
 struct backend_conf {
-	uint16_t host; /* host id when it runs on one of ours (a candidate for hand-off), else HOST_NONE */
-	struct address address;
-	uint16_t port;
 	uint16_t weight;
+	uint16_t host; /* host id when it runs on one of ours (a candidate for hand-off), else HOST_NONE */
+	uint16_t port;
+	struct address address;
 };
 
 struct pool_conf {
@@ -82,13 +84,17 @@ struct route_conf {
 	char path[EDGE_PATH_LEN];     /* prefix, at a segment boundary unless it ends in "/" */
 	char (*extension)[16];
 	uint32_t n_extensions;
-	uint32_t methods;	      /* bit mask by enum http_method of l7/head.h; 0: any */
+	uint8_t *method;	      /* enum http_method of l7/head.h */
+	uint32_t n_methods;
+	uint32_t methods;	      /* the same as a bit mask; 0: any */
 	struct header_match *header;
 	uint32_t n_headers;
+	char pool_name[EDGE_NAME_LEN];
 	uint32_t pool;		      /* index into pools */
 };
 
 struct edge_conf {
+	char vip_name[EDGE_NAME_LEN];
 	uint32_t vip;		      /* index into pop->vip */
 	uint16_t port;
 	bool tls, http2;
@@ -110,12 +116,20 @@ struct store_conf {
 	bool writable;		      /* PUT and DELETE */
 };
 
+enum access_format { ACCESS_JSON, ACCESS_COMBINED };
+
+struct access_log_conf {
+	char path[EDGE_PATH_LEN];     /* empty: none.  Opened again on SIGHUP */
+	enum access_format format;
+};
+
 struct l7_conf {
 	struct edge_conf *edge;
 	uint32_t n_edges;
 	struct pool_conf *pool;
 	uint32_t n_pools;
 	struct store_conf store;
+	struct access_log_conf access_log;
 };
 
 #endif

@@ -4,6 +4,7 @@
  * that checks have a port.  Where a fault left a hole in the struct, the check is silent: one mistake,
  * one message.
  */
+#include "l7/conf_schema.h"
 #include "pop/pop.h"
 #include "pop/schema.h"
 
@@ -94,4 +95,5 @@ void pop_check(struct conf *c, void *object)
 			      pop->buckets);
 	for (i = 0; i < pop->n_vips; i++)
 		complete_checks(c, &pop->vip[i]);
+	l7_check(c, pop);
 }

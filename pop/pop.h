@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/conf.h"
+#include "l7/conf.h"
 #include "lb/vmac.h"
 #include "pop/address.h"
 
@@ -124,6 +125,7 @@ struct pop {
 	uint32_t n_hosts;
 	struct vip *vip;
 	uint32_t n_vips;
+	struct l7_conf l7;
 };
 
 /*

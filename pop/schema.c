@@ -7,6 +7,7 @@
 
 #include "agent/conf_schema.h"
 #include "control/conf_schema.h"
+#include "l7/conf_schema.h"
 #include "pop/pop.h"
 #include "switch/conf_schema.h"
 
@@ -105,6 +106,12 @@ static const struct conf_field pop_field[] = {
 	  .required = true, .max = POP_HOSTS_MAX },
 	{ "vips", CONF_ITEMS(struct pop, vip, n_vips), .shape = CONF_LIST, .schema = &vip_schema, .required = true,
 	  .max = POP_VIPS_MAX },
+	{ "edges", CONF_ITEMS(struct pop, l7.edge, l7.n_edges), .shape = CONF_LIST, .schema = &edge_schema,
+	  .max = L7_EDGES_MAX },
+	{ "pools", CONF_ITEMS(struct pop, l7.pool, l7.n_pools), .shape = CONF_LIST, .schema = &pool_schema,
+	  .max = L7_POOLS_MAX },
+	{ "store", CONF_AT(struct pop, l7.store), .shape = CONF_STRUCT, .schema = &store_schema },
+	{ "access_log", CONF_AT(struct pop, l7.access_log), .shape = CONF_STRUCT, .schema = &access_log_schema },
 	{ 0 },
 };
 
