@@ -3,9 +3,9 @@
  * The fabric of kernel tables: what switchdev ASICs and Cumulus mirror into hardware, and what the xdp
  * fabric falls back to.  This file is the order of things; objects are in netlink_*.c.
  *
- * Nothing is remembered that can be read.  The one shortcut: links, next hops, groups and routes are not
- * read again when they were right and no notification has come since; bridge rows and neighbours,
- * which change with the table, are read each time.
+ * Nothing is remembered that can be read.  The one shortcut: links, neighbours, next hops, groups and routes
+ * are not read again when they were right and no notification has come since; bridge rows, of which there are
+ * few, are read each time.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -185,7 +185,8 @@ static int keep(struct netlink_fabric *f, const struct fabric_want *want)
 	copy.vip = vip;
 	copy.n_vips += 2;
 	if (!f->has_want || copy.n_buckets != f->want.n_buckets || copy.n_vips != f->want.n_vips ||
-	    copy.switch_id != f->want.switch_id || memcmp(copy.vip, f->want.vip, copy.n_vips * sizeof(*vip)))
+	    copy.switch_id != f->want.switch_id || copy.n_hosts != f->want.n_hosts ||
+	    memcmp(copy.host, f->want.host, copy.n_hosts * sizeof(*copy.host)) || memcmp(copy.vip, f->want.vip, copy.n_vips * sizeof(*vip)))
 		f->verified = false;
 	fabric_want_free(&f->want);
 	f->want = copy;

@@ -10,6 +10,7 @@
 #define SWITCH_NETLINK_H
 
 #include "lb/link.h"
+#include "lb/table.h"
 #include "switch/fabric.h"
 #include "switch/nl.h"
 
@@ -41,10 +42,11 @@ struct netlink_fabric {
 	size_t n_uplinks;
 	uint8_t protocol;
 	uint32_t group; /* id of the group in force; 0: none known */
-	bool verified;	/* links, next hops, group and routes were right and nobody has touched them since */
+	bool verified;	/* links, neighbours, next hops, group and routes were right and nobody has touched them since */
 	bool touched;	/* somebody else's change has been seen since the last reconcile began */
 	struct fabric_want want;
 	bool has_want;
+	uint8_t held[BUCKETS_MAX][6]; /* buckets' neighbours as last read or written; true while verified and not touched */
 	struct tc *tc;
 	struct event *watch, *settle;
 	int watch_fd;

@@ -3,7 +3,8 @@
  * The kernel's tables: read, compare, send the difference.  In one reconcile
  *
  *   1. bridge rows and neighbours that are missing or wrong, rows first: no bucket may lead to a vMAC
- *      that has no row;
+ *      that has no row.  1,024 neighbours take 0.7 ms to read and 2 ms to write, so where nobody else has
+ *      touched them since they were right (netlink_watch.c) they are compared with what was written then;
  *   2. next hops, group, VIP routes;
  *   3. what is no longer wanted.
  *
@@ -27,7 +28,6 @@ struct scan {
 	const struct fabric_want *w;
 	struct nl_batch put, del;
 	/* neighbours */
-	uint8_t (*mac)[6]; /* by bucket */
 	bool *bucket_ok;   /* the neighbour is what it must be */
 	bool *nexthop_ok;
 	bool *host_ok, *host_wanted; /* by host id */
@@ -47,7 +47,6 @@ static bool scan_alloc(struct scan *s, struct netlink_fabric *f, const struct fa
 	s->put.ignore[0] = 0;
 	s->del.ignore[0] = ENOENT;
 	s->del.ignore[1] = ESRCH;
-	s->mac = calloc(BUCKETS_MAX, sizeof(*s->mac));
 	s->bucket_ok = calloc(BUCKETS_MAX, sizeof(bool));
 	s->nexthop_ok = calloc(BUCKETS_MAX, sizeof(bool));
 	s->host_ok = calloc(HOST_ID_MAX + 1, sizeof(bool));
@@ -55,7 +54,7 @@ static bool scan_alloc(struct scan *s, struct netlink_fabric *f, const struct fa
 	s->row_ok = calloc(w->n_fdb + 1, sizeof(bool));
 	s->member_at = calloc(BUCKETS_MAX, sizeof(*s->member_at));
 	s->vip_ok = calloc(w->n_vips + 1, sizeof(bool));
-	if (!s->mac || !s->bucket_ok || !s->nexthop_ok || !s->host_ok || !s->host_wanted || !s->row_ok ||
+	if (!s->bucket_ok || !s->nexthop_ok || !s->host_ok || !s->host_wanted || !s->row_ok ||
 	    !s->member_at || !s->vip_ok)
 		return false;
 	for (size_t i = 0; i < w->n_hosts; i++)
@@ -65,7 +64,6 @@ static bool scan_alloc(struct scan *s, struct netlink_fabric *f, const struct fa
 
 static void scan_free(struct scan *s)
 {
-	free(s->mac);
 	free(s->bucket_ok);
 	free(s->nexthop_ok);
 	free(s->host_ok);
@@ -129,7 +127,6 @@ static int neigh_seen(void *ctx, const struct nl_neigh *e)
 	if (id < 0)
 		return 0;
 	if (kind == LINK_BUCKET && (uint32_t)id < s->w->n_buckets) {
-		memcpy(s->mac[id], e->mac, 6);
 		s->bucket_ok[id] = fixed && !memcmp(e->mac, s->w->vmac[id], 6);
 	} else if (kind == LINK_HOST && host_id_valid((uint16_t)id) && s->host_wanted[id]) {
 		struct triple own = { { (uint16_t)id } };
@@ -143,12 +140,14 @@ static int neigh_seen(void *ctx, const struct nl_neigh *e)
 	return 0;
 }
 
-static int neighs_plan(struct scan *s)
+static int neighs_plan(struct scan *s, bool all)
 {
-	int err = nl_neighs_read(&s->f->nl, s->f->bridge, neigh_seen, s);
+	int err = all ? nl_neighs_read(&s->f->nl, s->f->bridge, neigh_seen, s) : 0;
 	uint8_t address[16], mac[6];
 
-	for (size_t i = 0; i < s->w->n_hosts && !err; i++) {
+	for (uint32_t i = 0; i < s->w->n_buckets && !all; i++)
+		s->bucket_ok[i] = !memcmp(s->f->held[i], s->w->vmac[i], 6);
+	for (size_t i = 0; i < s->w->n_hosts && !err && all; i++) {
 		struct triple own = { { s->w->host[i] } };
 
 		if (s->host_ok[s->w->host[i]])
@@ -356,9 +355,11 @@ static int reconcile_once(struct netlink_fabric *f, const struct fabric_want *w,
 		err = nl_commit(&f->nl, &s.put);
 	*step = "neighbours";
 	if (!err)
-		err = neighs_plan(&s);
+		err = neighs_plan(&s, all);
 	if (!err)
 		err = nl_commit(&f->nl, &s.put);
+	if (!err)
+		memcpy(f->held, w->vmac, w->n_buckets * sizeof(*f->held));
 	*step = "next hops";
 	if (!err && all)
 		err = nexthops_reconcile(&s);
@@ -506,5 +507,9 @@ int netlink_bucket_put(struct fabric *fabric, uint32_t bucket, const uint8_t mac
 	nl_neigh_put(&b, f->bridge, address, mac);
 	err = nl_commit(&f->nl, &b);
 	nl_batch_free(&b);
+	if (err)
+		f->touched = true;
+	else
+		memcpy(f->held[bucket], mac, 6);
 	return err;
 }

@@ -3,17 +3,22 @@
  * What others do to our objects - a link that goes down, an operator's `ip route del`, the kernel that
  * deletes next hops of a bridge without carrier - is heard on RTNL multicast groups and answered with a
  * reconcile, once things have been quiet for a moment.  Notifications of our own requests carry
- * our port id and are skipped where the kernel sets it; others cost one reconcile that changes nothing.
+ * our port id where the kernel sets it, and are never queued; others cost at most a reconcile that changes nothing.
  */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/neighbour.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "switch/netlink.h"
+#include "switch/want.h"
 
 #define SETTLE_MS 5
 #define RETRY_MS 500
@@ -32,6 +37,26 @@ static bool ours_by_name(const struct netlink_fabric *f, const char *name)
 	return !strcmp(f->bridge_name, name) || !strcmp(name, HOLD_IFNAME) || !strcmp(name, PROBE_IFNAME);
 }
 
+/*
+ * Bridge rows are announced without the port id of whoever wrote them.  One that is as it must be, or that
+ * nobody wants and is gone, is most likely our own writing, and harmless if it is not.
+ */
+static bool row_matters(const struct netlink_fabric *f, const struct nlmsghdr *h)
+{
+	const struct ndmsg *m = mnl_nlmsg_get_payload(h);
+	const struct fdb_row *row = NULL;
+	const struct nlattr *a;
+
+	if (!netlink_port_name(f, m->ndm_ifindex) || m->ndm_state & NUD_PERMANENT)
+		return false; /* another bridge's, or a port's own address */
+	mnl_attr_for_each(a, h, sizeof(*m))
+		if (mnl_attr_get_type(a) == NDA_LLADDR && mnl_attr_get_payload_len(a) == 6)
+			row = fabric_want_row(&f->want, mnl_attr_get_payload(a));
+	if (!row || netlink_port_ifindex(f, row->ifname) != m->ndm_ifindex)
+		return h->nlmsg_type == RTM_NEWNEIGH;
+	return h->nlmsg_type == RTM_DELNEIGH || !(m->ndm_state & NUD_NOARP);
+}
+
 /* Could this have made our tables wrong? */
 static bool matters(const struct netlink_fabric *f, const struct nlmsghdr *h)
 {
@@ -47,8 +72,7 @@ static bool matters(const struct netlink_fabric *f, const struct nlmsghdr *h)
 	case RTM_DELNEIGH: {
 		const struct ndmsg *m = mnl_nlmsg_get_payload(h);
 
-		return m->ndm_family == AF_BRIDGE ? netlink_port_name(f, m->ndm_ifindex) != NULL :
-						    m->ndm_ifindex == f->bridge;
+		return m->ndm_family == AF_BRIDGE ? row_matters(f, h) : m->ndm_ifindex == f->bridge;
 	}
 	case RTM_NEWROUTE:
 	case RTM_DELROUTE: {
@@ -124,10 +148,27 @@ static void on_settle(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+/*
+ * The kernel tells every listener of each neighbour that we write ourselves, 1,024 in a large change, and both
+ * queueing them and reading them off again would be part of the change.  So they are dropped in the kernel.
+ */
+static int ignore_own(const struct netlink_fabric *f)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_pid)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htonl(f->nl.portid), 0, 1), /* LD converts from big-endian */
+		BPF_STMT(BPF_RET | BPF_K, 0),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+	};
+	struct sock_fprog filter = { sizeof(code) / sizeof(code[0]), code };
+
+	return setsockopt(f->watch_fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)) ? -errno : 0;
+}
+
 int netlink_watch_start(struct netlink_fabric *f, struct event_base *base)
 {
 	struct sockaddr_nl addr = { .nl_family = AF_NETLINK };
-	int size = 4 << 20;
+	int size = 4 << 20, err;
 
 	f->watch_fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
 	if (f->watch_fd < 0)
@@ -135,6 +176,9 @@ int netlink_watch_start(struct netlink_fabric *f, struct event_base *base)
 	setsockopt(f->watch_fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
 	if (bind(f->watch_fd, (struct sockaddr *)&addr, sizeof(addr)))
 		return -errno;
+	err = ignore_own(f);
+	if (err)
+		return err;
 	for (size_t i = 0; i < sizeof(watched) / sizeof(watched[0]); i++)
 		if (setsockopt(f->watch_fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &watched[i], sizeof(watched[i])))
 			return -errno;
