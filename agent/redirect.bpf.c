@@ -389,23 +389,29 @@ static __always_inline void relay_all(struct __sk_buff *skb, const struct redire
 	bpf_skb_store_bytes(skb, 0, eth, 12, 0); /* what is delivered here looks as it came */
 }
 
-/*
- * The owner through which a watched flow's packets come: whoever got them first.  1: the packet goes no
- * further.  The agent probes the sockets that it has listed; one may have closed meanwhile, and then the
- * stack would answer the peer's bare ACK with a reset, of a connection that has ended well.  Whoever has
- * anything to say sends more than a bare ACK, so nothing is lost with it.
- */
-static __always_inline int note_owner(struct __sk_buff *skb, const struct redirect_config *c, const struct packet *p,
-				      const struct verdict_facts *f)
+/* The owner through which a watched flow's packets come: whoever got them first. */
+static __always_inline void note_owner(const struct redirect_config *c, const struct packet *p,
+				       const struct verdict_facts *f)
 {
 	struct redirect_watch *w = bpf_map_lookup_elem(&watch, &p->flow);
+
+	if (w)
+		w->owner = f->detoured ? f->came.first : c->self;
+}
+
+/*
+ * The agent probes the sockets that it has listed.  One may have closed meanwhile; then the stack here,
+ * or that of the host before us, would answer the peer's bare ACK with a reset, of a connection that has
+ * ended well.  Whoever has anything to say sends more than a bare ACK: nothing is lost with it.
+ */
+static __always_inline int is_late_answer(struct __sk_buff *skb, const struct packet *p, const struct verdict_facts *f)
+{
 	int socket = f->socket;
 
-	if (!w)
-		return 0;
-	w->owner = f->detoured ? f->came.first : c->self;
 	if (f->protocol != PACKET_TCP || f->shape || p->segment ||
 	    (f->tcp_flags & (TCP_FLAG_BIT_ACK | TCP_FLAG_BIT_SYN | TCP_FLAG_BIT_RST)) != TCP_FLAG_BIT_ACK)
+		return 0;
+	if (!bpf_map_lookup_elem(&watch, &p->flow))
 		return 0;
 	if (socket == SOCKET_UNKNOWN)
 		socket = find_socket(skb, p);
@@ -500,12 +506,15 @@ static __noinline int consider(struct __sk_buff *skb)
 	count(v.reason);
 	if (f.detoured && v.action != VERDICT_PASS)
 		came_in(&f.came);
+	if (c->watching && f.status == PACKET_OK && (v.action == VERDICT_MINE || v.action == VERDICT_DETOUR) &&
+	    is_late_answer(skb, &p, &f)) {
+		count(REASON_PROBE_ANSWER);
+		return TC_ACT_SHOT;
+	}
 	switch (v.action) {
 	case VERDICT_MINE:
-		if (c->watching && f.status == PACKET_OK && !(f.shape & PACKET_ICMP_ERROR) && note_owner(skb, c, &p, &f)) {
-			count(REASON_PROBE_ANSWER);
-			return TC_ACT_SHOT;
-		}
+		if (c->watching && f.status == PACKET_OK && !(f.shape & PACKET_ICMP_ERROR))
+			note_owner(c, &p, &f);
 		if (v.reason == REASON_COOKIE) {
 			struct redirect_state *s = the_state();
 
