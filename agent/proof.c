@@ -384,6 +384,8 @@ static uint64_t clock_ms(void)
 
 uint32_t proof_step(struct proof *p, uint64_t now_ms)
 {
+	bool fresh = false;
+
 	if (!p->is_running)
 		return WORK_IDLE_MS;
 	if (now_ms >= p->round_due_ms)
@@ -394,10 +396,12 @@ uint32_t proof_step(struct proof *p, uint64_t now_ms)
 		collect(p);
 		list(p);
 		finish_if_complete(p, now_ms);
+		fresh = true;
 		cost = clock_ms() - before;
 		p->work_due_ms = now_ms + (p->complete ? WORK_IDLE_MS : WORK_MS) + 4 * cost;
 	}
-	if (!p->complete && p->listings)
+	/* Only what was listed a moment ago: the peer of a connection that has ended answers a probe with a reset. */
+	if (!p->complete && p->listings && fresh)
 		send_probes(p, now_ms);
 	return PROOF_STEP_MS;
 }
