@@ -325,7 +325,7 @@ static int read_host(struct request_head *h)
 	if (host.at != UINT32_MAX) {
 		struct head_span authority = h->authority;
 
-		status = host.n == 0 && !h->absolute ? 0 : target_host(h, host);
+		status = target_host(h, host);
 		if (status)
 			return status;
 		if (h->version == 20 && authority.n &&
