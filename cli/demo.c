@@ -279,8 +279,7 @@ static int write_json(const struct demo *d, const struct outcome *o, unsigned n_
 	int err;
 
 	for (i = 0; i < n_drains; i++)
-		json_array_append_new(drains, json_pack("{s:s, s:f, s:f}", "what", d->drain[i].what, "seconds", d->drain[i].seconds,
-							"moved_seconds", d->drain[i].owned_s));
+		json_array_append_new(drains, json_pack("{s:s, s:f}", "what", d->drain[i].what, "seconds", d->drain[i].seconds));
 	json_object_set_new(root, "drains", drains);
 	json_object_set_new(root, "detour_share", json_real(detour_share(o)));
 	json_object_set_new(root, "control", toll_json(&o->control));

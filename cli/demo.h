@@ -29,7 +29,6 @@ struct child {
 struct demo_drain {
 	char what[80];
 	double begun_s, seconds; /* seconds < 0: not ended */
-	double owned_s;		 /* until it owned nothing; < 0: not yet, or not a host */
 };
 
 struct demo_host {

@@ -58,7 +58,7 @@ struct demo_drain *demo_drain_begins(struct demo *d, const char *kind, const cha
 	r = &d->drain[d->n_drains++];
 	snprintf(r->what, sizeof(r->what), "%s %s", kind, name);
 	r->begun_s = demo_now_s();
-	r->seconds = r->owned_s = -1;
+	r->seconds = -1;
 	return r;
 }
 
@@ -91,7 +91,6 @@ static void admin_seen(struct demo *d, const char *kind, const char *name, const
 static void host_seen(struct demo *d, struct demo_host *h, const json_t *o)
 {
 	const json_t *sockets = json_object_get(o, "sockets"), *value;
-	struct demo_drain *r;
 	const char *key;
 
 	admin_seen(d, "host", text_of(o, "name"), h->admin, text_of(o, "admin"));
@@ -101,9 +100,6 @@ static void host_seen(struct demo *d, struct demo_host *h, const json_t *o)
 	h->owned = number_of(o, "owned");
 	h->sheltered = number_of(o, "sheltered");
 	h->sockets = number_of(sockets, "established") + number_of(sockets, "request") + number_of(sockets, "other");
-	r = running(d, "host", h->name);
-	if (r && r->owned_s < 0 && !h->owned)
-		r->owned_s = demo_now_s() - r->begun_s;
 	h->mine = h->detoured = h->kept_off = 0;
 	json_object_foreach(json_object_get((json_t *)(uintptr_t)o, "counters"), key, value) {
 		uint64_t n = (uint64_t)json_number_value(value);

@@ -262,9 +262,10 @@ class Bed:
         """As if the plug were pulled: every process killed, every link without carrier, kernel state kept out of play."""
         for p in self.machine.processes(node):
             p.signal(signal.SIGKILL)
-        for l in self.plan.links_of(node, self.plan.host_links + self.plan.uplinks + self.plan.peer_links):
+        for l in self.plan.links_of(node, self.plan.client_links + self.plan.host_links + self.plan.uplinks + self.plan.peer_links):
             self.link(node, l.ifname(node), False)
-        self.link(node, "mgmt", False)
+        if node in self.plan.managed:
+            self.link(node, "mgmt", False)
 
     def log_of(self, node, name=None):
         with open(self.machine.path(node, (name or self.services.daemon_name(node)) + ".log"), errors="replace") as f:
