@@ -229,7 +229,7 @@ static void stop(struct agentd *a)
 
 	ctl_server_free(a->ctl);
 	follower_free(h->follower);
-	for (size_t i = 0; i < sizeof(event) / sizeof(*event); i++)
+	for (size_t i = 0; i < sizeof(event) / sizeof(event[0]); i++)
 		if (event[i])
 			event_free(event[i]);
 	checks_free(h->checks);

@@ -164,8 +164,7 @@ static void listed(void *ctx, const struct tcp_iter_socket *s)
 			return;
 		}
 		u = &p->suspect[p->n++];
-		memset(u, 0, sizeof(*u));
-		u->socket = *s;
+		*u = (struct suspect){ .socket = *s };
 		*slot_of(p, s) = (uint32_t)p->n;
 	}
 	u->present = true;

@@ -411,7 +411,7 @@ static int issue(const char *dir, enum role role, uint16_t id, int days, const s
 {
 	struct identity who = {.role = role, .id = id};
 	struct authority a;
-	struct span valid;
+	struct span valid = { 0 };
 	int rc = check_id(role, id, why, why_len);
 
 	if (rc)
@@ -451,7 +451,7 @@ int pki_renew(const char *dir, enum role role, uint16_t id, int days, bool keep_
 	struct identity who = {.role = role, .id = id};
 	char at[PATH_LEN];
 	struct authority a;
-	struct span valid;
+	struct span valid = { 0 };
 	EVP_PKEY *key = NULL;
 	int rc = check_id(role, id, why, why_len);
 

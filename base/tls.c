@@ -53,7 +53,7 @@ int tls_certificate_identity(X509 *cert, struct identity *out)
 
 static const char *error_word(void)
 {
-	unsigned long e = ERR_peek_last_error();
+	unsigned long e = ERR_peek_error();
 	const char *word = e ? ERR_reason_error_string(e) : NULL;
 
 	return word ? word : "unknown error";
@@ -259,7 +259,8 @@ int tls_peer(const struct tls_identity *t, SSL *ssl, struct identity *out, char 
 void tls_why(SSL *ssl, int rc, char *why, size_t why_len)
 {
 	int error = SSL_get_error(ssl, rc), saved = errno;
-	unsigned long e = ERR_peek_last_error();
+	/* The oldest is the cause: OpenSSL 3.5 adds "record layer failure" behind it. */
+	unsigned long e = ERR_peek_error();
 	int reason = ERR_GET_LIB(e) == ERR_LIB_SSL ? ERR_GET_REASON(e) : 0;
 
 	if (error == SSL_ERROR_ZERO_RETURN)

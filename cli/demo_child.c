@@ -45,7 +45,7 @@ struct child *demo_start(struct demo *d, const char *name, const char *const *ar
 		dup2(fd[1], STDERR_FILENO);
 		for (i = 0; copy && argv[i] && i < 63; i++)
 			copy[i] = strdup(argv[i]);
-		if (copy)
+		if (copy && copy[0])
 			execvp(copy[0], copy);
 		dprintf(STDERR_FILENO, "%s: %s\n", argv[0], strerror(errno));
 		_exit(127);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "cli/options.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <jansson.h>
@@ -80,7 +81,7 @@ void cli_help(const struct verb *v, const struct cli_option *table)
 static const struct cli_option *find(const struct cli_option *o, const char *name, size_t len, char letter)
 {
 	for (; o->name; o++)
-		if (letter ? o->letter == letter : strlen(o->name) == len && !memcmp(o->name, name, len))
+		if (letter ? o->letter == letter : name && strlen(o->name) == len && !memcmp(o->name, name, len))
 			return o;
 	return NULL;
 }
@@ -104,6 +105,7 @@ static int set(const struct verb *v, const struct cli_option *o, const char *val
 	unsigned long number;
 	char *end;
 
+	assert(value || o->kind == OPTION_FLAG || o->kind == OPTION_NO); /* a table without "argument" */
 	switch (o->kind) {
 	case OPTION_FLAG:
 	case OPTION_NO:

@@ -18,8 +18,11 @@ struct text_table {
 
 static void add(struct text_table *t, char *text)
 {
-	size_t width = strlen(text), column = t->n % t->columns;
+	size_t width, column = t->n % t->columns;
 
+	if (!text)
+		abort();
+	width = strlen(text);
 	if (t->n == t->room) {
 		t->room = t->room ? t->room * 2 : 64;
 		t->cell = realloc(t->cell, t->room * sizeof(*t->cell));

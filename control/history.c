@@ -18,7 +18,9 @@ void history_keep_config(struct history *h, const struct record *r)
 		free(h->config[0].text);
 		memmove(h->config, h->config + 1, sizeof(h->config[0]) * --h->n_configs);
 	}
-	h->config[h->n_configs++] = (struct kept_text){ r->index, copy, t.rest_len };
+	h->config[h->n_configs].index = r->index;
+	h->config[h->n_configs].text = copy;
+	h->config[h->n_configs++].len = t.rest_len;
 }
 
 void history_add(struct history *h, const uint8_t *bytes, size_t len, uint64_t now_ms)

@@ -103,7 +103,11 @@ static void send_entries(struct peer *p, uint64_t from)
 	uint64_t index = from, last = c->core.state.view.index;
 	uint8_t *buf = malloc(ENTRIES_BYTES + RECORD_MAX);
 
-	while (buf && index <= last) {
+	if (!buf) {
+		p->following = true; /* what comes next shows it the gap: it says HELLO again */
+		return;
+	}
+	while (index <= last) {
 		size_t len = 0;
 
 		while (index <= last && len < ENTRIES_BYTES) {

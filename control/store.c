@@ -258,7 +258,7 @@ static int replay_snapshot(struct store *s, store_replay *replay, void *ctx, cha
 	uint8_t *buf;
 	int err = read_file(s->dir, "snapshot", &buf, &len);
 
-	while (!err && at < len) {
+	while (!err && buf && at < len) {
 		int64_t n = record_length(buf + at, len - at);
 
 		if (n <= 0 || (size_t)n > len - at || record_decode(buf + at, (size_t)n, &r)) {
@@ -298,7 +298,7 @@ static int replay_log(struct store *s, store_replay *replay, void *ctx, char *wh
 	uint8_t *buf;
 	int err = read_file(s->dir, "log", &buf, &len);
 
-	while (!err && at + 4 <= len && get32(buf + at)) {
+	while (!err && buf && at + 4 <= len && get32(buf + at)) {
 		int64_t n = record_length(buf + at, len - at);
 		struct record r;
 

@@ -11,6 +11,7 @@
  */
 #include "switch/switchd.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -256,6 +257,7 @@ static int open_parts(struct switchd *s, const struct pop *pop, const struct swi
 	int err = host_probe_new(s->daemon.base, sw, pop->policy.datapath_silence_ms, on_probe, s, &s->probe);
 
 	s->ops = ops_of(sw->fabric);
+	assert(s->ops);
 	if (!err) {
 		what = "the fabric";
 		err = s->ops->open(sw, pop, s->daemon.base, &s->fabric);

@@ -160,7 +160,9 @@ static void *duplicate(const void *from, size_t n, size_t size)
 {
 	void *to = calloc(n + 1, size);
 
-	if (to && n)
+	if (!to)
+		return NULL;
+	if (n)
 		memcpy(to, from, n * size);
 	return to;
 }

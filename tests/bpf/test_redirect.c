@@ -271,7 +271,7 @@ static int tear_down(void **state)
 
 static uint64_t reason_count(enum verdict_reason r)
 {
-	uint64_t n[REASON_MAX];
+	uint64_t n[REASON_MAX] = { 0 };
 	struct datapath_counters c = { .reason = n, .n_reasons = REASON_MAX };
 
 	assert_int_equal(datapath_ebpf.counters(path, &c), 0);
@@ -335,7 +335,7 @@ static void expect_run(const struct fixture *x, int f, const struct frame *frame
 	if (memcmp(out.byte + 12, frame->byte + 12, frame->len - 12))
 		fail_msg("%s (v%d): changed more than the addresses", x->name, family_of(f));
 	if (x->action == VERDICT_DETOUR) {
-		struct detour d;
+		struct detour d = { 0 };
 		struct triple t;
 
 		assert_true(vmac_decode(out.byte, &t));

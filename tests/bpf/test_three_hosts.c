@@ -219,7 +219,7 @@ static int set_up(void **state)
 /* What each host decided: the first thing to look at when a test fails. */
 static void show_reasons(void)
 {
-	uint64_t n[REASON_MAX];
+	uint64_t n[REASON_MAX] = { 0 };
 	struct datapath_counters c = { .reason = n, .n_reasons = REASON_MAX };
 	int i, r;
 
@@ -372,7 +372,7 @@ static int alive(struct connection *c, int n)
 
 static uint64_t reason_count(int host, enum verdict_reason r)
 {
-	uint64_t n[REASON_MAX];
+	uint64_t n[REASON_MAX] = { 0 };
 	struct datapath_counters c = { .reason = n, .n_reasons = REASON_MAX };
 
 	assert_int_equal(datapath_ebpf.counters(path[host], &c), 0);
