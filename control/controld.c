@@ -17,6 +17,8 @@
 
 #define LOST_LOG_MS 10000 /* a full disk is said this often */
 
+const double move_bucket_seconds[MOVE_BUCKETS] = { 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2, 10 };
+
 struct pending_done {
 	bool called;
 	int err;
@@ -96,9 +98,45 @@ static void run_actions(struct controller *c, struct control_actions *a)
 	c->log->ops->compact(c->log, &c->core.state);
 }
 
+/* No bucket waits for a second step, and every switch that counts has installed the last change. */
+static bool moves_over(const struct control *c)
+{
+	const struct table *t = &c->state.table;
+	uint64_t last = 0;
+
+	for (uint32_t b = 0; b < t->n_buckets; b++) {
+		if (t->bucket[b].next != HOST_NONE)
+			return false;
+		last = c->state.changed[b] > last ? c->state.changed[b] : last;
+	}
+	return control_installed(c) >= last;
+}
+
+static void clock_moves(struct controller *c, const struct command_reply *reply, uint64_t began_ns)
+{
+	struct move_clock *m = &c->moves;
+	size_t i = 0;
+
+	if (!m->running && reply && !reply->refused && reply->moves) {
+		m->running = true;
+		m->began_ns = began_ns;
+	}
+	if (!m->running || !moves_over(&c->core))
+		return;
+	m->running = false;
+	m->done_ns = monotonic_ns();
+	m->last_ns = m->done_ns - m->began_ns;
+	m->sum_ns += m->last_ns;
+	m->count++;
+	while (i < MOVE_BUCKETS && (double)m->last_ns / 1e9 > move_bucket_seconds[i])
+		i++;
+	m->bucket[i]++;
+}
+
 void controller_step(struct controller *c, struct control_event *e, struct command_reply *reply)
 {
 	struct control_actions *a = calloc(1, sizeof(*a));
+	uint64_t began_ns = monotonic_ns();
 
 	if (!a)
 		return;
@@ -106,6 +144,7 @@ void controller_step(struct controller *c, struct control_event *e, struct comma
 	if (reply)
 		*reply = a->reply;
 	run_actions(c, a);
+	clock_moves(c, e->command && !e->command->dry_run ? reply : NULL, began_ns);
 	free(a);
 }
 

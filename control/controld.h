@@ -61,6 +61,17 @@ struct inquiry {
 	struct inquiry *next;
 };
 
+#define MOVE_BUCKETS 8 /* of the histogram of move times */
+
+/* How long operators' moves take: from the command to the second step on the last switch. */
+struct move_clock {
+	bool running;
+	uint64_t began_ns, done_ns, last_ns; /* CLOCK_MONOTONIC; last_ns: how long the last one took */
+	uint64_t count, sum_ns, bucket[MOVE_BUCKETS + 1];
+};
+
+extern const double move_bucket_seconds[MOVE_BUCKETS];
+
 struct controller {
 	struct daemon d;
 	struct control core;
@@ -73,6 +84,7 @@ struct controller {
 	struct event *tick;
 	uint64_t next_inquiry, started_ms, refused_bytes, lost, last_lost_log_ms;
 	int append_err;
+	struct move_clock moves;
 };
 
 /* controld.c: one event through the core, and what follows from it until it rests. */

@@ -118,6 +118,9 @@ json_t *show_status(struct controller *c)
 						  "sick", health[1], "dead", health[2], "draining", admin[1], "out", admin[2]));
 	json_object_set_new(o, "switches", json_pack("{s:i, s:i, s:i, s:i, s:i}", "total", (int)v->pop->n_switches, "connected",
 						     connected, "announcing", announcing, "draining", sw_admin[1], "out", sw_admin[2]));
+	json_object_set_new(o, "moves", json_pack("{s:I, s:f, s:f}", "count", (json_int_t)c->moves.count, "last_s",
+						  (double)c->moves.last_ns / 1e9,
+						  "done_monotonic_s", (double)c->moves.done_ns / 1e9));
 	json_object_set_new(o, "table", json_pack("{s:i, s:b, s:i, s:i, s:I, s:o}", "buckets", (int)k->state.table.n_buckets,
 						  "settled", !moving, "moving", moving, "histories", hist, "evicted",
 						  (json_int_t)k->evicted, "blocked", blocked(c)));
@@ -430,6 +433,8 @@ void metrics_write(void *ctx, struct metrics *m)
 	metric_sample(m, !info->error[0], NULL);
 	metric_family(m, "baton_log_lost_total", METRIC_COUNTER, "Changes that the log refused");
 	metric_sample(m, (double)c->lost, NULL);
+	metric_family(m, "baton_move_seconds", METRIC_HISTOGRAM, "From an operator's command to the second step on the last switch");
+	metric_histogram(m, move_bucket_seconds, c->moves.bucket, MOVE_BUCKETS, (double)c->moves.sum_ns / 1e9, NULL);
 	metric_family(m, "baton_evicted_total", METRIC_COUNTER, "Histories cut short because a triple was full");
 	metric_sample(m, (double)k->evicted, NULL);
 	metric_family(m, "baton_alarms", METRIC_GAUGE, "Alarms raised now");

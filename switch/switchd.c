@@ -61,6 +61,20 @@ static void on_report(evutil_socket_t fd, short what, void *ctx)
 	report_now(ctx);
 }
 
+/* What a change leads to besides its acknowledgement, for which every other switch may be waiting: that goes first. */
+static void afterwards(struct switchd *s)
+{
+	arm(s->after, 0);
+}
+
+static void on_after(evutil_socket_t fd, short what, void *ctx)
+{
+	(void)fd;
+	(void)what;
+	switchd_announce(ctx);
+	report_now(ctx);
+}
+
 /* --- announcing ---------------------------------------------------------------------------------- */
 void switchd_announce(struct switchd *s)
 {
@@ -159,7 +173,7 @@ static void on_applied(void *ctx, int err, const char *why)
 		s->installed = true;
 		prove(s, PROOF_FLOWS_FIRST);
 	}
-	switchd_announce(s);
+	afterwards(s);
 }
 
 static void install(struct switchd *s)
@@ -197,8 +211,8 @@ static void on_probe(void *ctx)
 {
 	struct switchd *s = ctx;
 
-	install(s); /* rows of a host without carrier lead to a peer */
-	report_now(s);
+	report_now(s); /* the controller may have to take the host out */
+	install(s);    /* rows of a host without carrier lead to a peer */
 }
 
 /* --- the shape of the switch --------------------------------------------------------------------- */
@@ -302,11 +316,10 @@ static void on_changed(void *ctx, const struct view *v, unsigned what)
 	if (s->installed && !s->applying && !s->fabric_why[0] && !(what & (VIEW_POP | VIEW_TABLE))) {
 		s->installed_index = v->index;
 		follower_ack(s->follower, v->index);
-		switchd_announce(s);
+		afterwards(s);
 	} else {
 		install(s);
 	}
-	report_now(s);
 }
 
 static void on_ask(void *ctx, json_t *question, struct follower_question *q)
@@ -358,7 +371,8 @@ static int start(struct switchd *s)
 	s->report = event_new(base, -1, 0, on_report, s);
 	s->retry = event_new(base, -1, 0, on_retry, s);
 	s->prove = event_new(base, -1, 0, on_prove, s);
-	if (!s->report || !s->retry || !s->prove)
+	s->after = event_new(base, -1, 0, on_after, s);
+	if (!s->report || !s->retry || !s->prove || !s->after)
 		return 1;
 	err = ctl_serve(base, s->daemon.socket, on_ctl, s, &s->ctl);
 	if (err) {
@@ -400,6 +414,8 @@ int main(int argc, char **argv)
 		event_free(s.retry);
 	if (s.prove)
 		event_free(s.prove);
+	if (s.after)
+		event_free(s.after);
 	fabric_want_free(&s.want);
 	pop_free(s.boot_pop);
 	daemon_free(&s.daemon);

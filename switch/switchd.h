@@ -33,7 +33,7 @@ struct switchd {
 
 	enum bucket_proof proof;
 	char proof_why[256], fabric_why[256];
-	struct event *report, *retry, *prove;
+	struct event *report, *retry, *prove, *after;
 
 	uint64_t vip_packets, vip_packets_ms; /* last count seen, and when it last moved */
 	bool reachable;
