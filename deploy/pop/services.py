@@ -13,6 +13,7 @@ from plan import VIP4, VIP6
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FRAGMENT = os.path.join(ROOT, "deploy", "bird", "baton.conf")
+SYSTEMD = os.path.join(ROOT, "deploy", "systemd")
 FRR = "/usr/lib/frr"
 FIRST = ["nice", "-n", "-15"]  # routing daemons come first: their BFD sessions must not starve under the load
 POP_NAME = "demo"
@@ -159,11 +160,18 @@ class Services:
             run([baton, "pki", "issue", "--dir", pki, "--role", roles[node[0]], "--id", node[1:]])
             os.symlink("%s/%s-%s" % (pki, roles[node[0]], node[1:]), self.m.path(node, "tls"))
 
+    def limits(self, name):
+        """What runs a daemon within the capabilities that its systemd unit leaves it: what the POP can do, the unit can."""
+        with open(os.path.join(SYSTEMD, name + ".service")) as unit:
+            lines = [line.partition("=")[2].split() for line in unit if line.startswith("CapabilityBoundingSet=")]
+        bounding = ["-all"] + ["+" + c.lower().removeprefix("cap_") for words in lines for c in words]
+        return ["setpriv", "--bounding-set=" + ",".join(bounding), "--inh-caps=-all", "--no-new-privs"]
+
     def start_daemon(self, node, wrap=()):
         name = {"c": "baton-controld", "s": "baton-switchd", "h": "baton-agentd"}[node[0]]
         for d in ("run", "state"):
             os.makedirs(self.m.path(node, d), mode=0o700, exist_ok=True)
-        return self.m.spawn(node, name, list(wrap) + [
+        return self.m.spawn(node, name, list(wrap) + self.limits(name) + [
             self.program(name), "--config", self.m.path("pop.yaml"), "--tls", self.m.path(node, "tls"),
             "--run", self.m.path(node, "run"), "--state", self.m.path(node, "state"), "--metrics", "127.0.0.1:9464"])
 
