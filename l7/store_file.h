@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Objects as files beneath one directory.  Names never lead out of it (openat2 RESOLVE_BENEATH, no symbolic links), and
+ * nothing that is being written is visible: a PUT goes to the folder ".baton-put", is synced, and is renamed over the
+ * object; then the folder that holds it is synced.  What a crash left in ".baton-put" is removed at the next start.
+ *
+ * The content's hash (the first half of SHA-256) stays with the file as the extended attribute user.baton.hash, together with
+ * size and time of what it is the hash of: a file that somebody edits loses it.  Where the file system has no
+ * such attributes, tags come from size, time and inode.
+ */
+#ifndef L7_STORE_FILE_H
+#define L7_STORE_FILE_H
+
+#include <openssl/evp.h>
+#include <pthread.h>
+
+#include "l7/store.h"
+
+#define STORE_NAME_MAX 2048
+
+struct store {
+	int dir, staging;	/* descriptors */
+	pthread_mutex_t commit; /* what is checked at a rename must still hold at it */
+	uint64_t salt;
+	struct store_conf conf;
+};
+
+/* Makes the directory's staging folder and empties it.  0 or -errno. */
+int store_open(struct store *s, const struct store_conf *conf);
+void store_close(struct store *s);
+
+/* The file's name from a head's path: decoded, relative.  0, or 404: no name of a file here (400 for writes). */
+int store_name(const struct request_head *h, char name[STORE_NAME_MAX]);
+/* What is there.  A descriptor to read from when it is a regular file and want_fd, else -1.  Returns 0 or -errno
+ * (absence is not an error). */
+int store_look(const struct store *s, const char *name, struct store_object *o, int *fd);
+
+/* An object that is being written.  One thread at a time. */
+struct store_put {
+	struct store *store;
+	int fd;
+	char temporary[32];
+	EVP_MD_CTX *hash;
+	uint64_t size, flushed;
+};
+
+int store_put_begin(struct store *s, struct store_put *put);
+int store_put_bytes(struct store_put *put, const void *p, size_t n); /* -EFBIG: larger than object_max; -ENOSPC, -EDQUOT... */
+/*
+ * Syncs and publishes; slow: may run in another thread.  Plan's none_may_exist and must_match (with `seen`) are checked
+ * under the commit lock: -EEXIST, -ESTALE.  tag: the new object's.  Frees the rest, in any case.
+ */
+int store_put_commit(struct store_put *put, const char *name, const struct store_plan *plan, const struct store_object *seen,
+		     char tag[STORE_TAG_MAX]);
+void store_put_abort(struct store_put *put);
+int store_delete(struct store *s, const char *name, const struct store_plan *plan, const struct store_object *seen);
+
+/* The status for an errno of the calls above. */
+uint16_t store_status(int error);
+
+#endif
