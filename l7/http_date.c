@@ -4,7 +4,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "l7/store.h"
+#include "l7/object.h"
 
 static const char days[] = "SunMonTueWedThuFriSat";
 static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";

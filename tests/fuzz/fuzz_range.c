@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "l7/store.h"
+#include "l7/object.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -16,8 +16,8 @@ static void check_plan(const char *text, uint32_t len, uint64_t size)
 {
 	static struct request_head h;
 	static const struct store_conf conf = { .writable = true };
-	struct store_object o = { .exists = true, .size = size, .modified_ns = 1600000000000000000 };
-	struct store_plan plan;
+	struct object_facts o = { .exists = true, .size = size, .modified_ns = 1600000000000000000 };
+	struct object_plan plan;
 	char part[STORE_PART_MAX];
 	uint64_t length = 0;
 
@@ -27,19 +27,19 @@ static void check_plan(const char *text, uint32_t len, uint64_t size)
 	head_field(&h, "host", 4, "h", 1);
 	if (head_field(&h, "range", 5, text, len) || head_finish(&h, 11))
 		return;
-	store_plan(&conf, &h, &o, 1700000000, 1, &plan);
+	object_plan(&conf, &h, &o, 1700000000, 1, &plan);
 	assert(plan.status == 200 || plan.status == 206 || plan.status == 416);
 	if (plan.n_ranges < 2)
 		return;
 	for (unsigned i = 0; i <= plan.n_ranges; i++)
-		length += store_part(&plan, i, part) + (i < plan.n_ranges ? plan.range[i].length : 0);
+		length += object_part(&plan, i, part) + (i < plan.n_ranges ? plan.range[i].length : 0);
 	assert(plan.length == length);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const char *text = (const char *)data + 1;
-	struct store_range r[STORE_RANGES_MAX];
+	struct object_range r[STORE_RANGES_MAX];
 	uint64_t object, sum = 0;
 	uint8_t n;
 	int64_t date;
@@ -49,7 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	size--;
 	object = data[0] < 250 ? data[0] : 1ull << (data[0] - 192);
-	rc = store_ranges(text, (uint32_t)size, object, r, &n);
+	rc = object_ranges(text, (uint32_t)size, object, r, &n);
 	assert(rc == 0 || (rc == -ERANGE && n == 0));
 	for (unsigned i = 0; i < n; i++) {
 		assert(r[i].length && r[i].first < object && r[i].length <= object - r[i].first);
@@ -57,8 +57,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	assert(n < 2 || sum <= object);
 	check_plan(text, (uint32_t)size, object);
-	store_tag_listed(text, (uint32_t)size, "\"a\"", true);
-	assert(!store_tag_listed(text, (uint32_t)size, "\"a\"", false) || store_tag_listed(text, (uint32_t)size, "\"a\"", true));
+	object_tag_listed(text, (uint32_t)size, "\"a\"", true);
+	assert(!object_tag_listed(text, (uint32_t)size, "\"a\"", false) || object_tag_listed(text, (uint32_t)size, "\"a\"", true));
 	date = http_date_parse(text, (uint32_t)size);
 	if (date >= 0) {
 		char out[HTTP_DATE_TEXT];

@@ -17,18 +17,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "l7/store_file.h"
+#include "l7/object_file.h"
 
 #define NOW 1700000000
 
 static struct request_head h;
 static struct store_conf conf = { .enabled = true, .writable = true, .object_max = 1000 };
-static struct store_object file = { .exists = true, .size = 100, .inode = 7, .modified_ns = 1600000000000000000 };
-static const struct store_object nothing;
-static struct store_plan plan;
+static struct object_facts file = { .exists = true, .size = 100, .inode = 7, .modified_ns = 1600000000000000000 };
+static const struct object_facts nothing;
+static struct object_plan plan;
 
 /* "Name: value" pairs up to NULL. */
-static int plan_of(const char *method, const char *path, const struct store_object *o, ...)
+static int plan_of(const char *method, const char *path, const struct object_facts *o, ...)
 {
 	const char *name, *value;
 	va_list args;
@@ -44,7 +44,7 @@ static int plan_of(const char *method, const char *path, const struct store_obje
 	}
 	va_end(args);
 	assert_int_equal(head_finish(&h, 11), 0);
-	store_plan(&conf, &h, o, NOW, 1, &plan);
+	object_plan(&conf, &h, o, NOW, 1, &plan);
 	return plan.status;
 }
 
@@ -101,7 +101,7 @@ static void ranges_agree_with_a_naive_reader(void **state)
 	srandom(3);
 	for (int k = 0; k < 200000; k++) {
 		char text[256] = "bytes=", want[8192], got[8192];
-		struct store_range r[STORE_RANGES_MAX];
+		struct object_range r[STORE_RANGES_MAX];
 		unsigned size = (unsigned)random() % 21;
 		int n = (int)(random() % 8), rc, naive, len = 0;
 		uint8_t n_ranges;
@@ -109,7 +109,7 @@ static void ranges_agree_with_a_naive_reader(void **state)
 		for (int i = 0; i < n; i++)
 			strcat(text, piece[random() % 10]);
 		naive = naive_ranges(text, size, want);
-		rc = store_ranges(text, (uint32_t)strlen(text), size, r, &n_ranges);
+		rc = object_ranges(text, (uint32_t)strlen(text), size, r, &n_ranges);
 		for (unsigned i = 0; i < n_ranges; i++)
 			for (uint64_t b = 0; b < r[i].length; b++)
 				got[len++] = (char)(r[i].first + b);
@@ -154,7 +154,7 @@ static void range_answers(void **state)
 	assert_int_equal(plan.n_ranges, 3);
 	length = 5 + 10 + 1;
 	for (unsigned i = 0; i <= 3; i++)
-		length += store_part(&plan, i, part);
+		length += object_part(&plan, i, part);
 	assert_int_equal(plan.length, length);
 	assert_non_null(strstr(plan.fields, "Content-Type: multipart/byteranges; boundary="));
 	assert_null(strstr(plan.fields, "\nContent-Range"));
@@ -167,7 +167,7 @@ static void range_answers(void **state)
 
 static void if_range(void **state)
 {
-	struct store_object fresh = file;
+	struct object_facts fresh = file;
 
 	(void)state;
 	fresh.modified_ns = NOW * 1000000000ll;
@@ -218,7 +218,7 @@ static void conditions(void **state)
 
 static void methods(void **state)
 {
-	static const struct store_object folder = { .folder = true };
+	static const struct object_facts folder = { .folder = true };
 
 	(void)state;
 	assert_int_equal(plan_of("GET", "/a", &nothing, NULL), 404);
@@ -263,7 +263,7 @@ static void dates(void **state)
 /* ---- files ---- */
 
 static char root[64];
-static struct store store;
+static struct object_store store;
 
 static int setup(void **state)
 {
@@ -277,7 +277,7 @@ static int setup(void **state)
 	snprintf(conf.directory, sizeof(conf.directory), "%s", path);
 	snprintf(path, sizeof(path), "%s/secret", root);
 	close(open(path, O_CREAT | O_WRONLY, 0644));
-	assert_int_equal(store_open(&store, &conf), 0);
+	assert_int_equal(object_open(&store, &conf), 0);
 	return 0;
 }
 
@@ -286,19 +286,19 @@ static int teardown(void **state)
 	char command[128];
 
 	(void)state;
-	store_close(&store);
+	object_close(&store);
 	snprintf(command, sizeof(command), "rm -rf %s", root);
 	return system(command);
 }
 
-static int put(const char *name, const char *text, const struct store_plan *p, const struct store_object *seen, char *tag)
+static int put(const char *name, const char *text, const struct object_plan *p, const struct object_facts *seen, char *tag)
 {
-	static const struct store_plan any;
-	struct store_put w;
+	static const struct object_plan any;
+	struct object_put w;
 
-	assert_int_equal(store_put_begin(&store, &w), 0);
-	assert_int_equal(store_put_bytes(&w, text, strlen(text)), 0);
-	return store_put_commit(&w, name, p ? p : &any, seen ? seen : &nothing, tag);
+	assert_int_equal(object_put_begin(&store, &w), 0);
+	assert_int_equal(object_put_bytes(&w, text, strlen(text)), 0);
+	return object_put_commit(&w, name, p ? p : &any, seen ? seen : &nothing, tag);
 }
 
 static unsigned staged(void)
@@ -317,18 +317,18 @@ static unsigned staged(void)
 
 static void objects_are_put_and_found(void **state)
 {
-	struct store_object o;
+	struct object_facts o;
 	char tag[STORE_TAG_MAX], tag2[STORE_TAG_MAX], buf[16] = "", path[128];
 	int fd;
 
 	(void)state;
 	assert_int_equal(put("a/b/c.txt", "hello", NULL, NULL, tag), 0);
-	assert_int_equal(store_look(&store, "a/b/c.txt", &o, &fd), 0);
+	assert_int_equal(object_look(&store, "a/b/c.txt", &o, &fd), 0);
 	assert_true(o.exists);
 	assert_int_equal(read(fd, buf, sizeof(buf)), 5);
 	close(fd);
 	assert_string_equal(buf, "hello");
-	store_tag(&o, tag2);
+	object_tag(&o, tag2);
 	assert_string_equal(tag, tag2);
 	if (!o.hash[0]) {
 		print_message("# the file system keeps no user attributes: tags are not hashes here\n");
@@ -343,19 +343,19 @@ static void objects_are_put_and_found(void **state)
 	fd = open(path, O_WRONLY | O_APPEND);
 	assert_int_equal(write(fd, "!", 1), 1);
 	close(fd);
-	assert_int_equal(store_look(&store, "a/b/c.txt", &o, NULL), 0);
+	assert_int_equal(object_look(&store, "a/b/c.txt", &o, NULL), 0);
 	assert_int_equal(o.hash[0], 0);
 	assert_int_equal(staged(), 0);
-	assert_int_equal(store_delete(&store, "a/b/c.txt", &(struct store_plan){ 0 }, &o), 0);
-	assert_int_equal(store_look(&store, "a/b/c.txt", &o, NULL), 0);
+	assert_int_equal(object_delete(&store, "a/b/c.txt", &(struct object_plan){ 0 }, &o), 0);
+	assert_int_equal(object_look(&store, "a/b/c.txt", &o, NULL), 0);
 	assert_false(o.exists);
-	assert_int_equal(store_delete(&store, "a/b/c.txt", &(struct store_plan){ 0 }, &o), -ENOENT);
+	assert_int_equal(object_delete(&store, "a/b/c.txt", &(struct object_plan){ 0 }, &o), -ENOENT);
 }
 
 static void nothing_outside_is_reached(void **state)
 {
 	static const char *const names[] = { "../secret", "a/../../secret", "/etc/passwd", "link", "folder/secret", "proc" };
-	struct store_object o;
+	struct object_facts o;
 	char path[128], tag[STORE_TAG_MAX];
 	int fd;
 
@@ -367,7 +367,7 @@ static void nothing_outside_is_reached(void **state)
 	snprintf(path, sizeof(path), "%s/in/proc", root);
 	assert_int_equal(symlink("/proc/self/root", path), 0);
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		store_look(&store, names[i], &o, &fd);
+		object_look(&store, names[i], &o, &fd);
 		assert_false(o.exists);
 		assert_int_equal(fd, -1);
 		assert_int_not_equal(put(names[i], "x", NULL, NULL, tag), 0);
@@ -377,7 +377,7 @@ static void nothing_outside_is_reached(void **state)
 	/* A pipe that nobody writes does not hang us. */
 	snprintf(path, sizeof(path), "%s/in/pipe", root);
 	assert_int_equal(mkfifo(path, 0644), 0);
-	assert_int_equal(store_look(&store, "pipe", &o, &fd), 0);
+	assert_int_equal(object_look(&store, "pipe", &o, &fd), 0);
 	assert_true(o.folder && !o.exists);
 	assert_int_equal(staged(), 0);
 }
@@ -387,7 +387,7 @@ static int name_of(const char *target, char *name)
 	head_begin(&h, 16384);
 	head_method(&h, "GET", 3);
 	assert_int_equal(head_target(&h, target, strlen(target)), 0);
-	return store_name(&h, name);
+	return object_name(&h, name);
 }
 
 static void names(void **state)
@@ -406,37 +406,37 @@ static void names(void **state)
 
 static void races_are_seen_at_the_rename(void **state)
 {
-	struct store_plan none = { .none_may_exist = true }, match = { .must_match = true };
-	struct store_object seen;
+	struct object_plan none = { .none_may_exist = true }, match = { .must_match = true };
+	struct object_facts seen;
 	char tag[STORE_TAG_MAX];
-	struct store_put w;
+	struct object_put w;
 
 	(void)state;
 	assert_int_equal(put("o", "one", &none, NULL, tag), 0);
 	assert_int_equal(put("o", "two", &none, NULL, tag), -EEXIST);
-	assert_int_equal(store_status(-EEXIST), 412);
-	store_look(&store, "o", &seen, NULL);
+	assert_int_equal(object_status(-EEXIST), 412);
+	object_look(&store, "o", &seen, NULL);
 	assert_int_equal(put("o", "two", &match, &seen, tag), 0);
 	assert_int_equal(put("o", "three", &match, &seen, tag), -ESTALE);
-	assert_int_equal(store_delete(&store, "o", &match, &seen), -ESTALE);
+	assert_int_equal(object_delete(&store, "o", &match, &seen), -ESTALE);
 	/* A folder is not replaced. */
 	assert_int_equal(put("dir/x", "x", NULL, NULL, tag), 0);
-	assert_int_equal(store_status(put("dir", "x", NULL, NULL, tag)), 409);
-	assert_int_equal(store_status(put("o/x", "x", NULL, NULL, tag)), 409);
+	assert_int_equal(object_status(put("dir", "x", NULL, NULL, tag)), 409);
+	assert_int_equal(object_status(put("o/x", "x", NULL, NULL, tag)), 409);
 	/* Too large while it comes (its length was not said). */
-	assert_int_equal(store_put_begin(&store, &w), 0);
+	assert_int_equal(object_put_begin(&store, &w), 0);
 	for (int i = 0; i < 10; i++)
-		assert_int_equal(store_put_bytes(&w, h.text, 100), 0);
-	assert_int_equal(store_put_bytes(&w, "x", 1), -EFBIG);
+		assert_int_equal(object_put_bytes(&w, h.text, 100), 0);
+	assert_int_equal(object_put_bytes(&w, "x", 1), -EFBIG);
 	assert_int_equal(staged(), 1);
-	store_put_abort(&w);
+	object_put_abort(&w);
 	assert_int_equal(staged(), 0);
 	/* What a crash left goes at the next start. */
-	assert_int_equal(store_put_begin(&store, &w), 0);
+	assert_int_equal(object_put_begin(&store, &w), 0);
 	close(w.fd);
 	EVP_MD_CTX_free(w.hash);
-	store_close(&store);
-	assert_int_equal(store_open(&store, &conf), 0);
+	object_close(&store);
+	assert_int_equal(object_open(&store, &conf), 0);
 	assert_int_equal(staged(), 0);
 }
 

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "l7/store.h"
+#include "l7/object.h"
 
 static const char *skip_space(const char *p, const char *end)
 {
@@ -26,7 +26,7 @@ static const char *read_number(const char *p, const char *end, uint64_t *n, bool
 	return p;
 }
 
-int store_ranges(const char *text, uint32_t len, uint64_t size, struct store_range range[STORE_RANGES_MAX], uint8_t *n)
+int object_ranges(const char *text, uint32_t len, uint64_t size, struct object_range range[STORE_RANGES_MAX], uint8_t *n)
 {
 	const char *p = text, *end = text + len;
 	unsigned asked = 0, kept = 0;
@@ -62,7 +62,7 @@ int store_ranges(const char *text, uint32_t len, uint64_t size, struct store_ran
 			last = size;
 		}
 		if (first < size) {
-			range[kept++] = (struct store_range){ first, last - first };
+			range[kept++] = (struct object_range){ first, last - first };
 			sum += last - first;
 		}
 		if (p == end)
@@ -76,7 +76,7 @@ int store_ranges(const char *text, uint32_t len, uint64_t size, struct store_ran
 	return 0;
 }
 
-bool store_tag_listed(const char *list, uint32_t len, const char *tag, bool weak)
+bool object_tag_listed(const char *list, uint32_t len, const char *tag, bool weak)
 {
 	const char *p = list, *end = list + len;
 	size_t n_tag = strlen(tag);

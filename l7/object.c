@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The object server's decisions.  The numbered rules are in store.h. */
-#include "l7/store.h"
+/* The object server's decisions.  The numbered rules are in object.h. */
+#include "l7/object.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -38,7 +38,7 @@ const char *http_reason(uint16_t status)
 	return "Unknown";
 }
 
-const char *store_content_type(const struct request_head *h)
+const char *object_content_type(const struct request_head *h)
 {
 	static const char *const types[][2] = {
 		{ "html", "text/html" },	 { "htm", "text/html" },
@@ -64,7 +64,7 @@ const char *store_content_type(const struct request_head *h)
 	return "application/octet-stream";
 }
 
-void store_tag(const struct store_object *o, char tag[STORE_TAG_MAX])
+void object_tag(const struct object_facts *o, char tag[STORE_TAG_MAX])
 {
 	if (o->hash[0])
 		snprintf(tag, STORE_TAG_MAX, "\"%s\"", o->hash);
@@ -73,7 +73,7 @@ void store_tag(const struct store_object *o, char tag[STORE_TAG_MAX])
 			 (unsigned long long)o->modified_ns, (unsigned long long)o->inode);
 }
 
-__attribute__((format(printf, 2, 3))) static void add(struct store_plan *plan, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void add(struct object_plan *plan, const char *format, ...)
 {
 	size_t used = strlen(plan->fields);
 	va_list args;
@@ -83,7 +83,7 @@ __attribute__((format(printf, 2, 3))) static void add(struct store_plan *plan, c
 	va_end(args);
 }
 
-static void add_date(struct store_plan *plan, const char *name, int64_t s)
+static void add_date(struct object_plan *plan, const char *name, int64_t s)
 {
 	char text[HTTP_DATE_TEXT];
 
@@ -91,7 +91,7 @@ static void add_date(struct store_plan *plan, const char *name, int64_t s)
 	add(plan, "%s: %s\r\n", name, text);
 }
 
-void store_refuse(struct store_plan *plan, uint16_t status, int64_t now_s)
+void object_refuse(struct object_plan *plan, uint16_t status, int64_t now_s)
 {
 	plan->action = STORE_ANSWER;
 	plan->status = status;
@@ -110,21 +110,21 @@ static bool has(const struct request_head *h, enum head_known k, struct head_spa
 }
 
 /* All lines of If-Match or If-None-Match are one list. */
-static bool listed(const struct request_head *h, enum head_known k, const struct store_object *o, const char *tag, bool weak)
+static bool listed(const struct request_head *h, enum head_known k, const struct object_facts *o, const char *tag, bool weak)
 {
 	if (!o->exists)
 		return false;
 	for (uint16_t i = h->known[k]; i && i <= h->n_entries; i++) {
 		const struct head_entry *e = &h->entry[i - 1];
 
-		if (e->known == k && store_tag_listed(head_text(h, e->value), e->value.n, tag, weak))
+		if (e->known == k && object_tag_listed(head_text(h, e->value), e->value.n, tag, weak))
 			return true;
 	}
 	return false;
 }
 
 /* RFC 9110 13.2.2.  0: go on; else the status. */
-static uint16_t preconditions(const struct request_head *h, const struct store_object *o, struct store_plan *plan)
+static uint16_t preconditions(const struct request_head *h, const struct object_facts *o, struct object_plan *plan)
 {
 	bool reads = h->method == METHOD_GET || h->method == METHOD_HEAD;
 	int64_t modified_s = o->modified_ns / 1000000000, date;
@@ -153,7 +153,7 @@ static uint16_t preconditions(const struct request_head *h, const struct store_o
 }
 
 /* If-Range: a strong tag, or the exact date of a modification that is not of this very second. */
-static bool range_applies(const struct request_head *h, const struct store_object *o, const char *tag, int64_t now_s)
+static bool range_applies(const struct request_head *h, const struct object_facts *o, const char *tag, int64_t now_s)
 {
 	int64_t modified_s = o->modified_ns / 1000000000;
 	struct head_span s;
@@ -165,9 +165,9 @@ static bool range_applies(const struct request_head *h, const struct store_objec
 	return http_date_parse(head_text(h, s), s.n) == modified_s && modified_s < now_s;
 }
 
-unsigned store_part(const struct store_plan *plan, unsigned i, char buf[STORE_PART_MAX])
+unsigned object_part(const struct object_plan *plan, unsigned i, char buf[STORE_PART_MAX])
 {
-	const struct store_range *r = &plan->range[i];
+	const struct object_range *r = &plan->range[i];
 	unsigned long long boundary = plan->boundary;
 
 	if (i == plan->n_ranges)
@@ -178,8 +178,8 @@ unsigned store_part(const struct store_plan *plan, unsigned i, char buf[STORE_PA
 				  (unsigned long long)(r->first + r->length - 1), (unsigned long long)plan->size);
 }
 
-static void plan_read(const struct request_head *h, const struct store_object *o, int64_t now_s, uint64_t salt,
-		      struct store_plan *plan)
+static void plan_read(const struct request_head *h, const struct object_facts *o, int64_t now_s, uint64_t salt,
+		      struct object_plan *plan)
 {
 	struct head_span s;
 	char part[STORE_PART_MAX];
@@ -189,9 +189,9 @@ static void plan_read(const struct request_head *h, const struct store_object *o
 	plan->status = 200;
 	plan->length = o->size;
 	if (h->method == METHOD_GET && has(h, KNOWN_RANGE, &s) && range_applies(h, o, plan->tag, now_s))
-		rc = store_ranges(head_text(h, s), s.n, o->size, plan->range, &plan->n_ranges);
+		rc = object_ranges(head_text(h, s), s.n, o->size, plan->range, &plan->n_ranges);
 	if (rc) {
-		store_refuse(plan, 416, now_s);
+		object_refuse(plan, 416, now_s);
 		add(plan, "Content-Range: bytes */%llu\r\n", (unsigned long long)o->size);
 		return;
 	}
@@ -202,9 +202,9 @@ static void plan_read(const struct request_head *h, const struct store_object *o
 		plan->status = 206;
 	if (plan->n_ranges > 1) {
 		plan->boundary = hash_bytes(plan->tag, strlen(plan->tag), salt);
-		plan->length = store_part(plan, plan->n_ranges, part);
+		plan->length = object_part(plan, plan->n_ranges, part);
 		for (unsigned i = 0; i < plan->n_ranges; i++)
-			plan->length += store_part(plan, i, part) + plan->range[i].length;
+			plan->length += object_part(plan, i, part) + plan->range[i].length;
 		add(plan, "Content-Type: multipart/byteranges; boundary=%016llx\r\n", (unsigned long long)plan->boundary);
 	} else {
 		add(plan, "Content-Type: %s\r\n", plan->type);
@@ -217,7 +217,7 @@ static void plan_read(const struct request_head *h, const struct store_object *o
 	add(plan, "Content-Length: %llu\r\n", (unsigned long long)plan->length);
 }
 
-static uint16_t refuse_write(const struct store_conf *conf, const struct request_head *h, const struct store_object *o)
+static uint16_t refuse_write(const struct store_conf *conf, const struct request_head *h, const struct object_facts *o)
 {
 	const char *path = head_text(h, h->path);
 
@@ -234,35 +234,35 @@ static uint16_t refuse_write(const struct store_conf *conf, const struct request
 	return 0;
 }
 
-void store_plan(const struct store_conf *conf, const struct request_head *h, const struct store_object *o, int64_t now_s,
-		uint64_t salt, struct store_plan *plan)
+void object_plan(const struct store_conf *conf, const struct request_head *h, const struct object_facts *o, int64_t now_s,
+		uint64_t salt, struct object_plan *plan)
 {
 	bool reads = h->method == METHOD_GET || h->method == METHOD_HEAD,
 	     writes = (h->method == METHOD_PUT || h->method == METHOD_DELETE) && conf->writable;
 	uint16_t status;
 
-	memset(plan, 0, offsetof(struct store_plan, fields) + 1);
-	plan->type = store_content_type(h);
+	memset(plan, 0, offsetof(struct object_plan, fields) + 1);
+	plan->type = object_content_type(h);
 	plan->size = o->size;
 	if (!reads && !writes) {
-		store_refuse(plan, h->method == METHOD_OPTIONS ? 204 : 405, now_s);
+		object_refuse(plan, h->method == METHOD_OPTIONS ? 204 : 405, now_s);
 		add(plan, "Allow: %s\r\n", conf->writable ? WRITES : READS);
 		return;
 	}
 	if (writes && (status = refuse_write(conf, h, o))) {
-		store_refuse(plan, status, now_s);
+		object_refuse(plan, status, now_s);
 		return;
 	}
 	if (o->exists)
-		store_tag(o, plan->tag);
+		object_tag(o, plan->tag);
 	/* Preconditions are about what would succeed otherwise (RFC 9110 13.2.1). */
 	if (!o->exists && h->method != METHOD_PUT) {
-		store_refuse(plan, 404, now_s);
+		object_refuse(plan, 404, now_s);
 		return;
 	}
 	status = preconditions(h, o, plan);
 	if (status) {
-		store_refuse(plan, status, now_s);
+		object_refuse(plan, status, now_s);
 		if (status == 304) {
 			add(plan, "ETag: %s\r\n", plan->tag);
 			add_date(plan, "Last-Modified", o->modified_ns / 1000000000);
@@ -273,6 +273,6 @@ void store_plan(const struct store_conf *conf, const struct request_head *h, con
 		plan_read(h, o, now_s, salt, plan);
 		return;
 	}
-	store_refuse(plan, h->method == METHOD_PUT && !o->exists ? 201 : 204, now_s);
+	object_refuse(plan, h->method == METHOD_PUT && !o->exists ? 201 : 204, now_s);
 	plan->action = h->method == METHOD_PUT ? STORE_PUT : STORE_DELETE;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What the object server answers: pure.  Request head and what is known of the file in, status, fields and byte
- * ranges out (RFC 9110 sections 8.8, 9.3, 13, 14).  Files are l7/store_file.h, connections l7/store_server.h.
+ * ranges out (RFC 9110 sections 8.8, 9.3, 13, 14).  Files are l7/object_file.h, connections l7/object_server.h.
  *
  *  1. GET and HEAD serve regular files.  PUT replaces a whole object (Content-Range is refused), DELETE removes it; both
  *     only where the store is writable.  OPTIONS tells what is allowed; anything else is 405.
@@ -13,8 +13,8 @@
  *     together are longer than the object (an attack, or nonsense): the whole object.  Nothing satisfiable: 416.
  *     One range: Content-Range; several: multipart/byteranges in the order asked for.
  */
-#ifndef L7_STORE_H
-#define L7_STORE_H
+#ifndef L7_OBJECT_H
+#define L7_OBJECT_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,7 +28,7 @@
 #define STORE_PART_MAX 256    /* what stands before a part, and the end */
 #define STORE_HASH_TEXT 32    /* hex digits of an object's content hash */
 
-struct store_object {
+struct object_facts {
 	bool exists; /* a regular file */
 	bool folder; /* something else is in its place */
 	uint64_t size, inode;
@@ -36,19 +36,19 @@ struct store_object {
 	char hash[STORE_HASH_TEXT + 1]; /* "": not known, or no longer true */
 };
 
-struct store_range {
+struct object_range {
 	uint64_t first, length;
 };
 
-enum store_action { STORE_ANSWER, STORE_SEND, STORE_PUT, STORE_DELETE };
+enum object_action { STORE_ANSWER, STORE_SEND, STORE_PUT, STORE_DELETE };
 
-struct store_plan {
-	enum store_action action; /* STORE_ANSWER: status and fields, no body of a file */
+struct object_plan {
+	enum object_action action; /* STORE_ANSWER: status and fields, no body of a file */
 	uint16_t status;	  /* for STORE_PUT and STORE_DELETE that of success */
 	bool none_may_exist;	  /* PUT with If-None-Match: *: must hold at the moment of the rename, too */
 	bool must_match;	  /* PUT, DELETE with If-Match or If-Unmodified-Since: the file must still be the one seen */
 	uint8_t n_ranges;	  /* 0: the whole object */
-	struct store_range range[STORE_RANGES_MAX];
+	struct object_range range[STORE_RANGES_MAX];
 	uint64_t length; /* Content-Length: all parts and their heads included */
 	char tag[STORE_TAG_MAX];
 	const char *type;
@@ -58,23 +58,23 @@ struct store_plan {
 };
 
 /* now_s: for Date.  salt: what a client cannot know, for boundaries. */
-void store_plan(const struct store_conf *conf, const struct request_head *h, const struct store_object *o, int64_t now_s,
-		uint64_t salt, struct store_plan *plan);
+void object_plan(const struct store_conf *conf, const struct request_head *h, const struct object_facts *o, int64_t now_s,
+		uint64_t salt, struct object_plan *plan);
 /* Before part i, or (i == n_ranges) the end: into buf, its length back. */
-unsigned store_part(const struct store_plan *plan, unsigned i, char buf[STORE_PART_MAX]);
+unsigned object_part(const struct object_plan *plan, unsigned i, char buf[STORE_PART_MAX]);
 /* An answer without an object: an error's.  Fields alone; text is its body. */
-void store_refuse(struct store_plan *plan, uint16_t status, int64_t now_s);
+void object_refuse(struct object_plan *plan, uint16_t status, int64_t now_s);
 
 /* bytes=...: 0 with *n ranges (0: ignore the field), -ERANGE: none can be satisfied. */
-int store_ranges(const char *text, uint32_t len, uint64_t size, struct store_range range[STORE_RANGES_MAX], uint8_t *n);
+int object_ranges(const char *text, uint32_t len, uint64_t size, struct object_range range[STORE_RANGES_MAX], uint8_t *n);
 /* Does a list of entity tags (or "*") name this one? */
-bool store_tag_listed(const char *list, uint32_t len, const char *tag, bool weak);
+bool object_tag_listed(const char *list, uint32_t len, const char *tag, bool weak);
 /* All three forms of RFC 9110 5.6.7; -1: not a date. */
 int64_t http_date_parse(const char *text, uint32_t len);
 #define HTTP_DATE_TEXT 40
 void http_date_print(int64_t s, char buf[HTTP_DATE_TEXT]);
-void store_tag(const struct store_object *o, char tag[STORE_TAG_MAX]);
-const char *store_content_type(const struct request_head *h);
+void object_tag(const struct object_facts *o, char tag[STORE_TAG_MAX]);
+const char *object_content_type(const struct request_head *h);
 const char *http_reason(uint16_t status);
 
 #endif

@@ -8,17 +8,17 @@
  * size and time of what it is the hash of: a file that somebody edits loses it.  Where the file system has no
  * such attributes, tags come from size, time and inode.
  */
-#ifndef L7_STORE_FILE_H
-#define L7_STORE_FILE_H
+#ifndef L7_OBJECT_FILE_H
+#define L7_OBJECT_FILE_H
 
 #include <openssl/evp.h>
 #include <pthread.h>
 
-#include "l7/store.h"
+#include "l7/object.h"
 
 #define STORE_NAME_MAX 2048
 
-struct store {
+struct object_store {
 	int dir, staging;	/* descriptors */
 	pthread_mutex_t commit; /* what is checked at a rename must still hold at it */
 	uint64_t salt;
@@ -26,36 +26,36 @@ struct store {
 };
 
 /* Makes the directory's staging folder and empties it.  0 or -errno. */
-int store_open(struct store *s, const struct store_conf *conf);
-void store_close(struct store *s);
+int object_open(struct object_store *s, const struct store_conf *conf);
+void object_close(struct object_store *s);
 
 /* The file's name from a head's path: decoded, relative.  0, or 404: no name of a file here (400 for writes). */
-int store_name(const struct request_head *h, char name[STORE_NAME_MAX]);
+int object_name(const struct request_head *h, char name[STORE_NAME_MAX]);
 /* What is there.  A descriptor to read from when it is a regular file and want_fd, else -1.  Returns 0 or -errno
  * (absence is not an error). */
-int store_look(const struct store *s, const char *name, struct store_object *o, int *fd);
+int object_look(const struct object_store *s, const char *name, struct object_facts *o, int *fd);
 
 /* An object that is being written.  One thread at a time. */
-struct store_put {
-	struct store *store;
+struct object_put {
+	struct object_store *store;
 	int fd;
 	char temporary[32];
 	EVP_MD_CTX *hash;
 	uint64_t size, flushed;
 };
 
-int store_put_begin(struct store *s, struct store_put *put);
-int store_put_bytes(struct store_put *put, const void *p, size_t n); /* -EFBIG: larger than object_max; -ENOSPC, -EDQUOT... */
+int object_put_begin(struct object_store *s, struct object_put *put);
+int object_put_bytes(struct object_put *put, const void *p, size_t n); /* -EFBIG: larger than object_max; -ENOSPC, -EDQUOT... */
 /*
  * Syncs and publishes; slow: may run in another thread.  Plan's none_may_exist and must_match (with `seen`) are checked
  * under the commit lock: -EEXIST, -ESTALE.  tag: the new object's.  Frees the rest, in any case.
  */
-int store_put_commit(struct store_put *put, const char *name, const struct store_plan *plan, const struct store_object *seen,
+int object_put_commit(struct object_put *put, const char *name, const struct object_plan *plan, const struct object_facts *seen,
 		     char tag[STORE_TAG_MAX]);
-void store_put_abort(struct store_put *put);
-int store_delete(struct store *s, const char *name, const struct store_plan *plan, const struct store_object *seen);
+void object_put_abort(struct object_put *put);
+int object_delete(struct object_store *s, const char *name, const struct object_plan *plan, const struct object_facts *seen);
 
 /* The status for an errno of the calls above. */
-uint16_t store_status(int error);
+uint16_t object_status(int error);
 
 #endif

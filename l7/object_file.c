@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Objects as files.  See store_file.h for what is promised. */
-#include "l7/store_file.h"
+/* Objects as files.  See object_file.h for what is promised. */
+#include "l7/object_file.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -44,7 +44,7 @@ static void empty_staging(int staging)
 	closedir(d);
 }
 
-int store_open(struct store *s, const struct store_conf *conf)
+int object_open(struct object_store *s, const struct store_conf *conf)
 {
 	int rc;
 
@@ -70,11 +70,11 @@ int store_open(struct store *s, const struct store_conf *conf)
 	empty_staging(s->staging);
 	return 0;
 fail:
-	store_close(s);
+	object_close(s);
 	return rc;
 }
 
-void store_close(struct store *s)
+void object_close(struct object_store *s)
 {
 	if (s->staging >= 0)
 		close(s->staging);
@@ -90,7 +90,7 @@ static int hex(char c)
 }
 
 /* The path is normal (l7/head.h): what is left to decode separates nothing, unless it decodes to a separator. */
-int store_name(const struct request_head *h, char name[STORE_NAME_MAX])
+int object_name(const struct request_head *h, char name[STORE_NAME_MAX])
 {
 	const char *p = head_text(h, h->path), *end = p + h->path.n;
 	size_t n = 0;
@@ -113,7 +113,7 @@ int store_name(const struct request_head *h, char name[STORE_NAME_MAX])
 }
 
 /* The attribute is "HASH SIZE TIME"; it counts only as long as the file is the one that it was made for. */
-static void read_hash(int fd, struct store_object *o)
+static void read_hash(int fd, struct object_facts *o)
 {
 	char value[HASH_VALUE_MAX], hash[STORE_HASH_TEXT + 1];
 	unsigned long long size;
@@ -128,7 +128,7 @@ static void read_hash(int fd, struct store_object *o)
 		memcpy(o->hash, hash, sizeof(hash));
 }
 
-static void from_stat(const struct stat *st, struct store_object *o)
+static void from_stat(const struct stat *st, struct object_facts *o)
 {
 	o->exists = S_ISREG(st->st_mode);
 	o->folder = !o->exists;
@@ -137,7 +137,7 @@ static void from_stat(const struct stat *st, struct store_object *o)
 	o->modified_ns = st->st_mtim.tv_sec * 1000000000ll + st->st_mtim.tv_nsec;
 }
 
-int store_look(const struct store *s, const char *name, struct store_object *o, int *fd_out)
+int object_look(const struct object_store *s, const char *name, struct object_facts *o, int *fd_out)
 {
 	struct stat st;
 	int fd = open_beneath(s->dir, name, O_RDONLY | O_NONBLOCK | O_NOCTTY), rc = 0;
@@ -164,28 +164,28 @@ int store_look(const struct store *s, const char *name, struct store_object *o, 
 	return rc;
 }
 
-int store_put_begin(struct store *s, struct store_put *put)
+int object_put_begin(struct object_store *s, struct object_put *put)
 {
 	static atomic_uint serial;
 
-	*put = (struct store_put){ .store = s, .fd = -1 };
+	*put = (struct object_put){ .store = s, .fd = -1 };
 	snprintf(put->temporary, sizeof(put->temporary), "%d.%u", (int)getpid(), atomic_fetch_add(&serial, 1));
 	put->hash = EVP_MD_CTX_new();
 	if (!put->hash || !EVP_DigestInit_ex(put->hash, EVP_sha256(), NULL)) {
-		store_put_abort(put);
+		object_put_abort(put);
 		return -ENOMEM;
 	}
 	put->fd = openat(s->staging, put->temporary, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0644);
 	if (put->fd < 0) {
 		int rc = -errno;
 
-		store_put_abort(put);
+		object_put_abort(put);
 		return rc;
 	}
 	return 0;
 }
 
-int store_put_bytes(struct store_put *put, const void *p, size_t n)
+int object_put_bytes(struct object_put *put, const void *p, size_t n)
 {
 	const char *at = p;
 
@@ -210,7 +210,7 @@ int store_put_bytes(struct store_put *put, const void *p, size_t n)
 	return 0;
 }
 
-void store_put_abort(struct store_put *put)
+void object_put_abort(struct object_put *put)
 {
 	if (put->fd >= 0) {
 		unlinkat(put->store->staging, put->temporary, 0);
@@ -222,7 +222,7 @@ void store_put_abort(struct store_put *put)
 }
 
 /* Opens the folder that a name's last part lies in, making what is missing.  A descriptor or -errno. */
-static int open_folder(const struct store *s, const char *name, const char **last, bool make)
+static int open_folder(const struct object_store *s, const char *name, const char **last, bool make)
 {
 	char part[STORE_NAME_MAX];
 	const char *slash;
@@ -248,10 +248,10 @@ static int open_folder(const struct store *s, const char *name, const char **las
 }
 
 /* Under the commit lock: is what the plan was made for still so? */
-static int still_holds(const struct store *s, const char *name, const struct store_plan *plan, const struct store_object *seen)
+static int still_holds(const struct object_store *s, const char *name, const struct object_plan *plan, const struct object_facts *seen)
 {
-	struct store_object now;
-	int rc = store_look(s, name, &now, NULL);
+	struct object_facts now;
+	int rc = object_look(s, name, &now, NULL);
 
 	if (rc)
 		return rc;
@@ -265,7 +265,7 @@ static int still_holds(const struct store *s, const char *name, const struct sto
 	return 0;
 }
 
-static void keep_hash(struct store_put *put, struct store_object *o)
+static void keep_hash(struct object_put *put, struct object_facts *o)
 {
 	unsigned char digest[EVP_MAX_MD_SIZE];
 	char value[HASH_VALUE_MAX];
@@ -280,11 +280,11 @@ static void keep_hash(struct store_put *put, struct store_object *o)
 		o->hash[0] = '\0';
 }
 
-int store_put_commit(struct store_put *put, const char *name, const struct store_plan *plan, const struct store_object *seen,
+int object_put_commit(struct object_put *put, const char *name, const struct object_plan *plan, const struct object_facts *seen,
 		     char tag[STORE_TAG_MAX])
 {
-	struct store *s = put->store;
-	struct store_object o = { 0 };
+	struct object_store *s = put->store;
+	struct object_facts o = { 0 };
 	struct stat st;
 	const char *last;
 	int dir = -1, rc = 0;
@@ -309,18 +309,18 @@ int store_put_commit(struct store_put *put, const char *name, const struct store
 		pthread_mutex_unlock(&s->commit);
 	}
 	if (!rc) {
-		store_tag(&o, tag);
+		object_tag(&o, tag);
 		rc = fsync(dir) ? -errno : 0;
 		close(put->fd);
 		put->fd = -1;
 	}
 	if (dir >= 0)
 		close(dir);
-	store_put_abort(put);
+	object_put_abort(put);
 	return rc;
 }
 
-int store_delete(struct store *s, const char *name, const struct store_plan *plan, const struct store_object *seen)
+int object_delete(struct object_store *s, const char *name, const struct object_plan *plan, const struct object_facts *seen)
 {
 	const char *last;
 	int dir = open_folder(s, name, &last, false), rc;
@@ -338,7 +338,7 @@ int store_delete(struct store *s, const char *name, const struct store_plan *pla
 	return rc;
 }
 
-uint16_t store_status(int error)
+uint16_t object_status(int error)
 {
 	switch (-error) {
 	case ENOENT:
