@@ -200,6 +200,7 @@ format:
 # --- man pages and installation ----------------------------------------------------------------------
 PREFIX ?= /usr
 MAN := $(patsubst docs/man/%.scd,$(B)/man/%,$(wildcard docs/man/*.scd))
+MODULE_SRC := /usr/src/baton-$(VERSION)
 DAEMONS := $(filter-out $(B)/baton,$(PROGRAMS))
 
 .PHONY: man install
@@ -212,10 +213,17 @@ install: all man
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin sbin lib/systemd/system share/baton) $(DESTDIR)/etc/baton
 	install -m 755 $(B)/baton $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(DAEMONS) $(DESTDIR)$(PREFIX)/sbin/
-	install -m 644 deploy/systemd/*.service $(DESTDIR)$(PREFIX)/lib/systemd/system/
+	for u in deploy/systemd/*.service; do \
+		sed 's|/usr/sbin/|$(PREFIX)/sbin/|' $$u > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${u##*/}; done
 	# Not to sysctl.d: a machine is a switch, a host, or neither.
 	install -m 644 deploy/bird/baton.conf deploy/bird/bird.conf.example deploy/pop.yaml.example deploy/sysctl.d/*.conf \
 		$(DESTDIR)$(PREFIX)/share/baton/
+	install -d $(addprefix $(DESTDIR),$(PREFIX)/share/doc/baton $(addprefix $(MODULE_SRC)/,kmod lb))
+	install -m 644 README.md CHANGELOG.md LICENSE docs/*.md $(DESTDIR)$(PREFIX)/share/doc/baton/
+	# The module's source, for DKMS: dkms install baton/$(VERSION)
+	install -m 644 kmod/Kbuild kmod/*.[ch] $(DESTDIR)$(MODULE_SRC)/kmod/
+	install -m 644 lb/*.h $(DESTDIR)$(MODULE_SRC)/lb/
+	sed 's/^PACKAGE_VERSION=.*/PACKAGE_VERSION="$(VERSION)"/' kmod/dkms.conf > $(DESTDIR)$(MODULE_SRC)/dkms.conf
 	$(foreach m,$(MAN),install -D -m 644 $(m) $(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(m)))/$(notdir $(m));)
 
 .PHONY: clean

@@ -57,16 +57,19 @@ static enum verdict_socket judge_sock(const struct packet *p, const struct sock 
 	}
 	if (sk->sk_state == TCP_TIME_WAIT) {
 		const struct tcp_timewait_sock *tw = tcp_twsk(sk);
+		bool fits;
 
 		w.rcv_nxt = tw->tw_rcv_nxt;
 		w.rcv_wnd = tw->tw_rcv_wnd;
-		w.snd_una = w.snd_nxt = tw->tw_snd_nxt;
-		return verdict_fits_window(p, &w) ? SOCKET_TIME_WAIT : SOCKET_TIME_WAIT_OTHER;
+		w.snd_una = w.snd_end = tw->tw_snd_nxt;
+		/* A closing half of a connection waits here too. */
+		fits = tw->tw_sk.tw_substate == TCP_TIME_WAIT ? verdict_fits_time_wait(p, &w) : verdict_fits_window(p, &w);
+		return fits ? SOCKET_TIME_WAIT : SOCKET_TIME_WAIT_OTHER;
 	}
 	w.rcv_nxt = READ_ONCE(tcp_sk(sk)->rcv_nxt);
 	w.rcv_wnd = READ_ONCE(tcp_sk(sk)->rcv_wnd);
 	w.snd_una = READ_ONCE(tcp_sk(sk)->snd_una);
-	w.snd_nxt = READ_ONCE(tcp_sk(sk)->snd_nxt);
+	w.snd_end = READ_ONCE(tcp_sk(sk)->write_seq);
 	return verdict_fits_window(p, &w) ? SOCKET_ESTABLISHED : SOCKET_ESTABLISHED_OTHER;
 }
 
