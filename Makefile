@@ -123,10 +123,10 @@ $(B)/tests/fuzz/%: $(B)/fuzz/tests/fuzz/%.o $(B)/fuzz/all.a
 RESULTS ?= build/results
 SUMMARY := tests/summary run
 JOBS ?= $(shell nproc)
-SUITES := unit bpf netns fuzz-short san
+SUITES := unit model bpf netns fuzz-short san
 AGAIN = $(MAKE) --no-print-directory
 
-.PHONY: help deps check unit golden bpf netns fuzz-short fuzz san fuzz-build tests-build demo bench-l4
+.PHONY: help deps check unit golden model bpf netns fuzz-short fuzz san fuzz-build tests-build demo bench-l4
 help:
 	@echo 'sudo make demo    install what is missing, build, raise a POP, drain all of it under load (4 minutes)'
 	@echo 'sudo make check   install what is missing, build, run every test (15 minutes)'
@@ -134,6 +134,7 @@ help:
 	@echo 'make              build the daemons and the command into build/'
 	@echo 'make unit         tests that need no root        make golden      texts in, messages out'
 	@echo 'make bpf          eBPF programs under TEST_RUN   make netns       whole POPs in network namespaces [T=NAME]'
+	@echo "make model        the hand-off's protocol in spin: it holds, and fails without any one of its safeguards"
 	@echo 'make san          unit tests, ASan and UBSan     make fuzz-short  every decoder, some seconds'
 	@echo 'make fuzz         every decoder, S=600 seconds   make bench-l4    speed, to build/bench/l4.json'
 	@echo 'make lint         clang-tidy, gcc -fanalyzer, cppcheck, shellcheck, SPDX    make format'
@@ -151,7 +152,7 @@ check: deps
 	@rm -rf $(RESULTS)
 	@$(AGAIN) -j$(JOBS) all tests-build
 	@late=; for s in $(SUITES); do $(AGAIN) -j$(JOBS) $$s || late="$$late $$s"; done; \
-	 tests/summary total $(RESULTS) --suites unit,bpf,netns,fuzz,san || late="$$late total"; \
+	 tests/summary total $(RESULTS) --suites unit,model,bpf,netns,fuzz,san || late="$$late total"; \
 	 [ -z "$$SUDO_UID" ] || chown -R "$$SUDO_UID:$$SUDO_GID" build build-san; [ -z "$$late" ]
 
 tests-build: $(UNIT) $(BPFTEST) $(FUZZ)
@@ -162,6 +163,9 @@ SEPARATE = $(foreach p,$(1),$(p) --)
 # (Many of them wait, for deadlines of a daemon that they start: hence more of them at once than there are cores.)
 unit: $(PROGRAMS) $(UNIT)
 	@$(SUMMARY) $(SUITE) $(RESULTS) --timeout 120 --jobs $$((2 * $(JOBS))) $(call SEPARATE,$(UNIT))
+
+model:
+	@$(SUMMARY) model $(RESULTS) --timeout 300 tests/model/run
 
 bpf: $(BPFTEST)
 	@$(SUMMARY) bpf $(RESULTS) --timeout 120 $(call SEPARATE,$^)
