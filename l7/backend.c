@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Pools of a worker and their connections.  See backend.h. */
+#include "l7/backend.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "l7/exchange.h"
+
+/* --- connections ------------------------------------------------------------------------------------- */
+static void conn_bury(struct grave *g)
+{
+	free(LINK_OF(g, struct backend_conn, grave));
+}
+
+static void conn_close(struct backend_conn *c)
+{
+	struct backend *b = c->backend;
+
+	if (c->s.fd < 0)
+		return;
+	if (c->link.next && !c->x && !c->connecting)
+		b->n_idle--;
+	link_out(&c->link);
+	timer_stop(&c->timer);
+	stream_close(&c->s);
+	b->n_conns--;
+	worker_bury(c->s.w, &c->grave, conn_bury);
+	backend_ref_put(b);
+}
+
+void backend_ref_put(struct backend *b)
+{
+	if (--b->refs)
+		return;
+	free(b);
+}
+
+static void conn_failed(struct backend_conn *c, const char *why, bool unread, enum backend_outcome outcome)
+{
+	struct exchange *x = c->x;
+
+	c->backend->failures++;
+	stats_inc(c->s.w->stats.backend_failures);
+	if (x) {
+		c->x = NULL;
+		c->connecting = true; /* not counted as idle */
+		conn_close(c);
+		x->conn = NULL;
+		exchange_conn_failed(x, why, unread, outcome);
+	} else {
+		conn_close(c);
+	}
+}
+
+static void conn_timeout(struct timer *t)
+{
+	struct backend_conn *c = LINK_OF(t, struct backend_conn, timer);
+
+	if (c->connecting)
+		conn_failed(c, "connect timed out", true, OUTCOME_TIMEOUT);
+	else if (!c->x)
+		conn_close(c);
+}
+
+static void conn_input(struct stream *s)
+{
+	struct backend_conn *c = LINK_OF(s, struct backend_conn, s);
+
+	if (c->x && !c->connecting)
+		exchange_input(c->x);
+	else if (c->connecting)
+		conn_failed(c, "connection refused", true, OUTCOME_REFUSED);
+	else
+		conn_close(c); /* idle: an end, or bytes that nobody asked for */
+}
+
+static void idle_timer(struct backend_conn *c)
+{
+	timer_set(c->s.w, &c->timer, monotonic_ms() + c->backend->pool->conf->idle_ms);
+}
+
+static void conn_room(struct stream *s)
+{
+	struct backend_conn *c = LINK_OF(s, struct backend_conn, s);
+	socklen_t len = sizeof(int);
+	int err = 0;
+
+	if (c->connecting) {
+		getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &err, &len);
+		if (err || s->error) {
+			conn_failed(c, err == ECONNREFUSED ? "connection refused" : strerror(err ? err : s->error), true,
+				    OUTCOME_REFUSED);
+			return;
+		}
+		c->connecting = false;
+		if (c->x) {
+			idle_timer(c);
+			exchange_connected(c->x, true);
+		} else {
+			link_out(&c->link);
+			link_after(&c->backend->idle, &c->link);
+			c->backend->n_idle++;
+			idle_timer(c);
+			wpool_next(c->backend->pool);
+		}
+		return;
+	}
+	if (c->x)
+		c->x->front->pull(c->x);
+}
+
+/* PROXY protocol, version 2: 16 bytes, then the addresses. */
+static void put_proxy_header(struct backend_conn *c, const struct exchange *x)
+{
+	static const uint8_t signature[12] = "\r\n\r\n\0\r\nQUIT\n";
+	const struct sockaddr_storage *peer = NULL, *local = NULL;
+	uint8_t h[52] = { 0 };
+	size_t n;
+
+	front_addresses(x, &peer, &local);
+	memcpy(h, signature, 12);
+	h[12] = peer ? 0x21 : 0x20;
+	if (peer && peer->ss_family == AF_INET) {
+		const struct sockaddr_in *p = (const void *)peer, *l = (const void *)local;
+
+		h[13] = 0x11;
+		h[15] = 12;
+		memcpy(h + 16, &p->sin_addr, 4);
+		memcpy(h + 20, &l->sin_addr, 4);
+		memcpy(h + 24, &p->sin_port, 2);
+		memcpy(h + 26, &l->sin_port, 2);
+	} else if (peer) {
+		const struct sockaddr_in6 *p = (const void *)peer, *l = (const void *)local;
+
+		h[13] = 0x21;
+		h[15] = 36;
+		memcpy(h + 16, &p->sin6_addr, 16);
+		memcpy(h + 32, &l->sin6_addr, 16);
+		memcpy(h + 48, &p->sin6_port, 2);
+		memcpy(h + 50, &l->sin6_port, 2);
+	}
+	n = 16u + h[15];
+	stream_put(&c->s, h, n);
+}
+
+static struct backend_conn *conn_new(struct backend *b, struct exchange *x)
+{
+	const struct endpoint to = { b->address, b->port };
+	struct backend_conn *c = calloc(1, sizeof(*c));
+	struct worker *w = b->pool->w;
+	struct sockaddr_storage ss;
+	socklen_t len = endpoint_sockaddr(&to, &ss);
+	int fd = c ? socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) : -1, one = 1;
+
+	if (fd < 0) {
+		free(c);
+		return NULL;
+	}
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (connect(fd, (struct sockaddr *)&ss, len) && errno != EINPROGRESS) {
+		close(fd);
+		free(c);
+		return NULL;
+	}
+	c->backend = b;
+	b->refs++;
+	b->n_conns++;
+	b->connects++;
+	stats_inc(w->stats.backend_connects);
+	c->connecting = c->fresh = true;
+	c->x = x;
+	c->timer.fire = conn_timeout;
+	c->s.input = conn_input;
+	c->s.room = conn_room;
+	c->s.read_size = 32768;
+	stream_open(&c->s, w, fd);
+	stream_read(&c->s, true);
+	stream_await_write(&c->s);
+	link_before(&b->busy, &c->link);
+	timer_set(w, &c->timer, monotonic_ms() + b->pool->conf->connect_ms);
+	return c;
+}
+
+/* --- who gets which ------------------------------------------------------------------------------------ */
+static struct backend_conn *conn_idle(struct backend *b, bool careful)
+{
+	while (!ring_empty(&b->idle)) {
+		struct backend_conn *c = LINK_OF(b->idle.next, struct backend_conn, link);
+		char byte;
+
+		/* A request that cannot be sent twice: is the connection still what it was?  (Its end may be on its way all
+		 * the same; nobody can know.) */
+		if (careful && recv(c->s.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0) {
+			conn_close(c);
+			continue;
+		}
+		link_out(&c->link);
+		link_before(&b->busy, &c->link);
+		b->n_idle--;
+		return c;
+	}
+	return NULL;
+}
+
+static void enqueue(struct exchange *x)
+{
+	struct wpool *p = x->pool;
+
+	if (p->n_queued >= p->conf->max_queue) {
+		stats_inc(x->w->stats.queue_full);
+		exchange_no_backend(x, 503, "queue full");
+		return;
+	}
+	stats_inc(x->w->stats.queued);
+	p->n_queued++;
+	x->state = EXCHANGE_QUEUED;
+	link_before(&p->queue, &x->link);
+	timer_set(x->w, &x->timer, monotonic_ms() + p->conf->response_ms);
+}
+
+static void preopen(struct backend *b)
+{
+	uint32_t have = b->n_idle;
+	struct link *l;
+
+	for (l = b->busy.next; l != &b->busy; l = l->next)
+		have += !LINK_OF(l, struct backend_conn, link)->x;
+	for (; have < b->pool->conf->preopen && b->n_conns < b->pool->conf->max_connections; have++)
+		if (!conn_new(b, NULL))
+			return;
+}
+
+void backend_acquire(struct exchange *x)
+{
+	struct wpool *p = x->pool;
+	uint64_t now = monotonic_ms();
+	struct backend_conn *c;
+	struct backend *b;
+	int i = pool_pick(p->pool, &x->key, x->tried, now);
+
+	if (i == POOL_NONE) {
+		stats_inc(x->w->stats.no_backend);
+		exchange_no_backend(x, 503, "no backend is up");
+		return;
+	}
+	if (i < 0) {
+		enqueue(x);
+		return;
+	}
+	b = p->backend[i];
+	/* A pre-opened connection has no PROXY header yet, a kept one has that of its first client. */
+	c = p->conf->proxy_protocol ? NULL : conn_idle(b, !x->idempotent);
+	if (!c && b->n_conns >= p->conf->max_connections) {
+		enqueue(x);
+		return;
+	}
+	x->backend = b;
+	b->refs++;
+	x->attempts++;
+	memcpy(x->backend_text, b->text, sizeof(b->text));
+	x->picked_ns = monotonic_ns();
+	pool_begin(p->pool, i, &x->key);
+	if (c) {
+		c->x = x;
+		c->fresh = false;
+		c->scanned = 0;
+		b->reuses++;
+		stats_inc(x->w->stats.backend_reuses);
+		x->conn = c;
+		exchange_connected(x, false);
+	} else {
+		x->state = EXCHANGE_CONNECTING;
+		c = conn_new(b, x);
+		if (c) {
+			x->conn = c;
+			if (p->conf->proxy_protocol)
+				put_proxy_header(c, x);
+		} else {
+			b->failures++;
+			exchange_conn_failed(x, strerror(errno), true, OUTCOME_REFUSED);
+			return;
+		}
+	}
+	if (p->conf->preopen)
+		preopen(b);
+}
+
+void backend_release(struct backend_conn *c, bool keep)
+{
+	struct backend *b = c->backend;
+	struct wpool *p = b->pool;
+
+	c->x = NULL;
+	c->s.direct = false;
+	c->used++;
+	if (!keep || b->index < 0 || c->s.eof || c->s.error || c->s.out.data || c->s.in.data ||
+	    b->n_idle >= p->conf->keep || p->conf->proxy_protocol) {
+		c->connecting = true; /* not counted as idle */
+		conn_close(c);
+	} else {
+		link_out(&c->link);
+		link_after(&b->idle, &c->link);
+		b->n_idle++;
+		stream_read(&c->s, true);
+		idle_timer(c);
+	}
+}
+
+void wpool_next(struct wpool *p)
+{
+	uint32_t n = p->n_queued;
+
+	/* Those who are put back go to the end: each is asked once. */
+	while (n-- && !ring_empty(&p->queue)) {
+		struct exchange *x = LINK_OF(p->queue.next, struct exchange, link);
+		uint32_t before;
+
+		link_out(&x->link);
+		p->n_queued--;
+		before = p->n_queued;
+		backend_acquire(x);
+		if (p->n_queued > before)
+			return;
+	}
+}
+
+/* --- configuration --------------------------------------------------------------------------------------- */
+static void close_idle(struct backend *b)
+{
+	struct link *l, *next;
+
+	while (!ring_empty(&b->idle))
+		conn_close(LINK_OF(b->idle.next, struct backend_conn, link));
+	for (l = b->busy.next; l != &b->busy; l = next) {
+		struct backend_conn *c = LINK_OF(l, struct backend_conn, link);
+
+		next = l->next;
+		if (!c->x)
+			conn_close(c); /* pre-opening */
+	}
+}
+
+static void backend_gone(struct backend *b)
+{
+	b->index = -1;
+	close_idle(b);
+	backend_ref_put(b);
+}
+
+static void wpool_unlink(struct wpool *p)
+{
+	uint32_t i;
+
+	link_out(&p->link);
+	for (i = 0; i < p->n_backends; i++)
+		backend_gone(p->backend[i]);
+	free(p->backend);
+	pool_free(p->pool);
+	snapshot_unref(p->snapshot);
+	free(p);
+}
+
+void wpool_release(struct wpool *p)
+{
+	p->users--;
+	if (p->gone && !p->users)
+		wpool_unlink(p);
+}
+
+/* Backends that stay are the same objects: their connections and requests go on. */
+static int take_backends(struct wpool *p, const struct pool_conf *conf)
+{
+	struct backend **now = calloc(conf->n_backends, sizeof(struct backend *));
+	uint32_t i, k;
+
+	if (!now)
+		return -ENOMEM;
+	for (i = 0; i < conf->n_backends; i++) {
+		const struct backend_conf *bc = &conf->backend[i];
+
+		for (k = 0; k < p->n_backends && !now[i]; k++)
+			if (p->backend[k] && p->backend[k]->port == bc->port && address_equal(&p->backend[k]->address, &bc->address)) {
+				now[i] = p->backend[k];
+				p->backend[k] = NULL;
+			}
+		if (!now[i]) {
+			now[i] = calloc(1, sizeof(struct backend));
+			if (!now[i])
+				abort();
+			now[i]->refs = 1;
+			now[i]->pool = p;
+			now[i]->address = bc->address;
+			now[i]->port = bc->port;
+			endpoint_print(&(struct endpoint){ bc->address, bc->port }, now[i]->text);
+			ring_init(&now[i]->idle);
+			ring_init(&now[i]->busy);
+		}
+		now[i]->index = (int)i;
+	}
+	for (k = 0; k < p->n_backends; k++)
+		if (p->backend[k])
+			backend_gone(p->backend[k]);
+	free(p->backend);
+	p->backend = now;
+	p->n_backends = conf->n_backends;
+	return 0;
+}
+
+static void wpool_configure(struct worker *w, const struct pool_conf *conf)
+{
+	struct wpool *p = wpool_find(w, conf->name);
+	struct snapshot *old;
+
+	if (!p) {
+		p = calloc(1, sizeof(*p));
+		if (!p)
+			abort();
+		p->w = w;
+		ring_init(&p->queue);
+		link_before(&w->pools, &p->link);
+		p->pool = pool_new(conf, monotonic_ms());
+	} else {
+		int moved[POOL_BACKENDS_MAX];
+
+		if (pool_reconfigure(p->pool, conf, monotonic_ms(), moved))
+			abort();
+	}
+	if (!p->pool || take_backends(p, conf))
+		abort();
+	old = p->snapshot;
+	p->snapshot = snapshot_ref(w->snapshot);
+	p->conf = conf;
+	p->gone = false;
+	snapshot_unref(old);
+	for (uint32_t i = 0; i < p->n_backends; i++)
+		preopen(p->backend[i]);
+	wpool_next(p);
+}
+
+void wpools_configure(struct worker *w)
+{
+	struct link *l, *next;
+	uint32_t i;
+
+	for (l = w->pools.next; l != &w->pools; l = l->next)
+		LINK_OF(l, struct wpool, link)->gone = true;
+	for (i = 0; i < w->snapshot->conf.n_pools; i++)
+		wpool_configure(w, &w->snapshot->conf.pool[i]);
+	for (l = w->pools.next; l != &w->pools; l = next) {
+		struct wpool *p = LINK_OF(l, struct wpool, link);
+
+		next = l->next;
+		if (p->gone && !p->users)
+			wpool_unlink(p);
+	}
+}
+
+void wpools_free(struct worker *w)
+{
+	while (!ring_empty(&w->pools))
+		wpool_unlink(LINK_OF(w->pools.next, struct wpool, link));
+}
+
+struct wpool *wpool_find(struct worker *w, const char *name)
+{
+	struct link *l;
+
+	for (l = w->pools.next; l != &w->pools; l = l->next)
+		if (!strcmp(LINK_OF(l, struct wpool, link)->conf->name, name))
+			return LINK_OF(l, struct wpool, link);
+	return NULL;
+}
+
+void wpool_health(struct wpool *p, const struct address *a, uint16_t port, enum backend_health health)
+{
+	uint32_t i;
+
+	for (i = 0; i < p->n_backends; i++)
+		if (p->backend[i]->port == port && address_equal(&p->backend[i]->address, a)) {
+			pool_set_health(p->pool, (int)i, health, monotonic_ms());
+			if (health == BACKEND_DOWN)
+				close_idle(p->backend[i]);
+		}
+	wpool_next(p);
+}

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Client connections, from accept to close.  See client.h. */
+#include "l7/client.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "l7/tls.h"
+
+static void client_bury(struct grave *g)
+{
+	free(LINK_OF(g, struct client, grave));
+}
+
+void client_close(struct client *c)
+{
+	struct worker *w = c->s.w;
+
+	if (c->dead)
+		return;
+	c->dead = true;
+	timer_stop(&c->timer);
+	if (c->h2)
+		h2_gone(c);
+	else
+		h1_gone(c);
+	link_out(&c->link);
+	w->n_clients--;
+	stats_inc(w->stats.closed);
+	stream_close(&c->s);
+	snapshot_unref(c->snapshot);
+	worker_bury(w, &c->grave, client_bury);
+}
+
+static uint32_t wait_ms(const struct client *c)
+{
+	switch ((enum client_wait)c->wait) {
+	case WAIT_HANDSHAKE:
+	case WAIT_HEAD:
+		return c->edge->conf->head_ms;
+	case WAIT_IDLE:
+		return c->edge->conf->idle_ms;
+	case WAIT_BODY:
+		return c->edge->conf->body_ms;
+	case WAIT_LINGER:
+		return LINGER_MS;
+	case WAIT_ANSWER:
+		break;
+	}
+	return 0;
+}
+
+void client_wait(struct client *c, enum client_wait wait)
+{
+	c->wait = (uint8_t)wait;
+	if (wait == WAIT_ANSWER)
+		timer_stop(&c->timer);
+	else
+		timer_set(c->s.w, &c->timer, monotonic_ms() + wait_ms(c));
+}
+
+void client_linger(struct client *c)
+{
+	if (c->lingering || c->dead)
+		return;
+	c->lingering = true;
+	if (c->s.tls && tls_done(c->s.tls))
+		tls_close_notify(c->s.tls, &c->s.out);
+	stream_flush(&c->s);
+	if (c->s.error || c->s.eof) {
+		if (!c->s.out.data || c->s.error) {
+			client_close(c);
+			return;
+		}
+	}
+	client_wait(c, WAIT_LINGER);
+	if (!c->s.out.data)
+		shutdown(c->s.fd, SHUT_WR);
+	stream_read(&c->s, true);
+}
+
+static void lingering_input(struct client *c)
+{
+	if (c->s.in.data)
+		buffer_free(&c->s.in);
+	if (c->s.raw.data)
+		buffer_free(&c->s.raw);
+	if ((c->s.eof && !c->s.out.data) || c->s.error)
+		client_close(c);
+}
+
+static void on_input(struct stream *s)
+{
+	struct client *c = LINK_OF(s, struct client, s);
+
+	if (c->lingering) {
+		lingering_input(c);
+	} else if (s->tls && !tls_done(s->tls)) {
+		if (s->eof || s->error) {
+			stats_inc(s->w->stats.handshakes_failed);
+			/* An alert was put into out by the handshake. */
+			stream_flush(s);
+			client_close(c);
+		}
+	} else if (c->h2) {
+		h2_input(c);
+	} else {
+		h1_input(c);
+	}
+}
+
+static void on_room(struct stream *s)
+{
+	struct client *c = LINK_OF(s, struct client, s);
+
+	if (c->lingering) {
+		if (!s->out.data) {
+			shutdown(s->fd, SHUT_WR);
+			if (s->eof || s->error)
+				client_close(c);
+		}
+	} else if (s->tls && !tls_done(s->tls)) {
+		return;
+	} else if (c->h2) {
+		h2_room(c);
+	} else {
+		h1_room(c);
+	}
+}
+
+static void on_secured(struct stream *s)
+{
+	struct client *c = LINK_OF(s, struct client, s);
+
+	stats_inc(s->w->stats.handshakes);
+	if (tls_resumed(s->tls))
+		stats_inc(s->w->stats.resumed);
+	stats_observe(&s->w->stats, PHASE_HANDSHAKE, monotonic_ns() - c->begun_ns);
+	if (tls_is_h2(s->tls)) {
+		if (h2_begin(c))
+			client_close(c);
+	} else {
+		h1_begin(c);
+	}
+}
+
+static void on_timeout(struct timer *t)
+{
+	struct client *c = LINK_OF(t, struct client, timer);
+	struct stats *st = &c->s.w->stats;
+
+	if (c->s.error) {
+		client_close(c);
+		return;
+	}
+	switch ((enum client_wait)c->wait) {
+	case WAIT_HEAD:
+		stats_inc(st->timeouts_head);
+		if (!c->h2 && c->s.in.data && !c->s.tls) {
+			static const char late[] = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+			stream_put(&c->s, late, sizeof(late) - 1);
+			client_linger(c);
+			return;
+		}
+		break;
+	case WAIT_IDLE:
+		stats_inc(st->timeouts_idle);
+		if (c->h2)
+			h2_drain(c);
+		client_linger(c);
+		return;
+	case WAIT_BODY:
+		stats_inc(st->timeouts_body);
+		break;
+	case WAIT_HANDSHAKE:
+		stats_inc(st->handshakes_failed);
+		break;
+	case WAIT_LINGER:
+	case WAIT_ANSWER:
+		break;
+	}
+	client_close(c);
+}
+
+void client_accept(struct worker *w, struct snapshot *snapshot, const struct edge *edge, int fd,
+		   const struct sockaddr_storage *peer)
+{
+	struct client *c = calloc(1, sizeof(*c));
+	socklen_t len = sizeof(c->local);
+	int one = 1;
+
+	if (!c) {
+		close(fd);
+		return;
+	}
+	memcpy(&c->peer, peer, sizeof(c->peer));
+	getsockname(fd, (struct sockaddr *)&c->local, &len);
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (getrandom(&c->cid, sizeof(c->cid), GRND_NONBLOCK) < 0)
+		c->cid = monotonic_ns();
+	c->snapshot = snapshot_ref(snapshot);
+	c->edge = edge;
+	c->since_ms = monotonic_ms();
+	c->begun_ns = monotonic_ns();
+	c->timer.fire = on_timeout;
+	c->s.input = on_input;
+	c->s.room = on_room;
+	c->s.secured = on_secured;
+	c->s.read_size = 8192;
+	c->secure = edge->tls;
+	link_before(&w->clients, &c->link);
+	w->n_clients++;
+	stats_inc(w->stats.accepted);
+	stream_open(&c->s, w, fd);
+	if (edge->tls) {
+		c->s.tls = tls_accept(edge->tls);
+		client_wait(c, WAIT_HANDSHAKE);
+		if (!c->s.tls) {
+			client_close(c);
+			return;
+		}
+	} else {
+		h1_begin(c);
+	}
+	stream_read(&c->s, true);
+}
+
+void client_drain(struct client *c)
+{
+	if (c->lingering || c->dead)
+		return;
+	if (c->h2) {
+		h2_drain(c);
+	} else {
+		c->keep = false;
+		/* At a request boundary, and nothing of a next request has come: nobody loses anything that we have read. */
+		if (!c->x && !c->s.in.data && !c->s.raw.data && (!c->s.tls || tls_done(c->s.tls)) && c->requests)
+			client_linger(c);
+	}
+}

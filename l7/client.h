@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A client's connection: accepted, secured where its edge has TLS, then HTTP/1 (l7/h1.c) or HTTP/2 (l7/h2.c).
+ */
+#ifndef L7_CLIENT_H
+#define L7_CLIENT_H
+
+#include "l7/exchange.h"
+#include "l7/stream.h"
+
+#define LINGER_MS 1000 /* how long we read on after our FIN, so that a reset does not eat the answer */
+
+struct h2;
+
+union client_address {
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+	uint64_t align;
+};
+
+/* What the timer waits for: says which counter a time-out goes to. */
+enum client_wait { WAIT_HANDSHAKE, WAIT_HEAD, WAIT_IDLE, WAIT_BODY, WAIT_ANSWER, WAIT_LINGER };
+
+struct client {
+	struct stream s;
+	struct grave grave;
+	struct link link; /* in worker->clients */
+	struct timer timer;
+	struct snapshot *snapshot;
+	const struct edge *edge;
+	union client_address peer, local;
+	uint64_t cid, since_ms, begun_ns; /* begun_ns: of the head that is being read */
+	uint64_t requests;
+	uint8_t wait; /* enum client_wait */
+	bool secure, lingering, dead;
+
+	struct h2 *h2; /* NULL: HTTP/1 */
+
+	struct exchange *x;
+	size_t scanned;
+	uint64_t body_left, body_seen;
+	struct chunked chunked;
+	uint8_t body; /* enum body_framing of the request */
+	bool keep, expect, answer_chunked, answer_begun, tunnel, in_next, head_only;
+};
+
+void client_accept(struct worker *w, struct snapshot *snapshot, const struct edge *edge, int fd,
+		   const struct sockaddr_storage *peer);
+void client_close(struct client *c); /* at once */
+void client_linger(struct client *c); /* what is to be sent is sent, then closed */
+void client_wait(struct client *c, enum client_wait wait);
+/* Idle connections are told or closed, the others after their request. */
+void client_drain(struct client *c);
+
+void h1_begin(struct client *c);
+void h1_input(struct client *c);
+void h1_room(struct client *c);
+void h1_gone(struct client *c); /* the connection ends: lets go of its exchange */
+
+int h2_begin(struct client *c); /* 0, -ENOMEM */
+void h2_input(struct client *c);
+void h2_room(struct client *c);
+void h2_gone(struct client *c);
+void h2_drain(struct client *c);
+unsigned h2_active(const struct client *c);
+
+/* A short answer of our own: its body in text. */
+const char *status_reason(unsigned status);
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Doubly linked rings; a link in each object, one object in at most one ring per link. */
+#ifndef L7_LIST_H
+#define L7_LIST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct link {
+	struct link *next, *prev; /* NULL: in no ring */
+};
+
+#define LINK_OF(l, type, member) ((type *)(void *)((char *)(l) - offsetof(type, member)))
+
+static inline void ring_init(struct link *head)
+{
+	head->next = head->prev = head;
+}
+
+static inline bool ring_empty(const struct link *head)
+{
+	return head->next == head;
+}
+
+static inline void link_before(struct link *head, struct link *l)
+{
+	l->next = head;
+	l->prev = head->prev;
+	head->prev->next = l;
+	head->prev = l;
+}
+
+static inline void link_after(struct link *head, struct link *l)
+{
+	link_before(head->next, l);
+}
+
+static inline void link_out(struct link *l)
+{
+	if (!l->next)
+		return;
+	l->prev->next = l->next;
+	l->next->prev = l->prev;
+	l->next = l->prev = NULL;
+}
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A configuration in force: immutable, shared by all workers, freed with its last reference.  Client
+ * connections keep the one that they began with for their TLS; each request takes routes from the newest.
+ */
+#ifndef L7_SNAPSHOT_H
+#define L7_SNAPSHOT_H
+
+#include <stdint.h>
+
+#include "l7/conf.h"
+#include "l7/route.h"
+#include "pop/pop.h"
+
+struct tls_context;
+
+struct edge {
+	const struct edge_conf *conf;
+	const char *vip; /* its name */
+	struct address *address;
+	uint32_t n_addresses;
+	struct route_table *routes;
+	struct tls_context *tls; /* NULL: plain */
+};
+
+struct snapshot {
+	int refs;
+	uint64_t index; /* of the log */
+	struct l7_conf conf; /* a copy of our own */
+	struct edge *edge;
+	uint32_t n_edges;
+};
+
+/* NULL and why: a certificate directory cannot be read, say.  Takes tickets from the process (l7/ticket.h). */
+struct snapshot *snapshot_new(const struct pop *pop, uint64_t index, char *why, size_t why_len);
+struct snapshot *snapshot_ref(struct snapshot *s);
+void snapshot_unref(struct snapshot *s);
+/* The edge of this VIP and port, or NULL. */
+const struct edge *snapshot_edge(const struct snapshot *s, const char *vip, uint16_t port);
+
+#endif

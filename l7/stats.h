@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Counters and histograms of one worker: written by it alone, read by the main thread without a lock. */
+#ifndef L7_STATS_H
+#define L7_STATS_H
+
+#include <stdint.h>
+
+#define STATS_BOUNDS 16 /* of a histogram: 50 us, doubled each time, up to 1.6 s */
+#define STATS_BOUND_FIRST_US 50
+
+enum phase { PHASE_HANDSHAKE, PHASE_HEAD, PHASE_QUEUE, PHASE_CONNECT, PHASE_ANSWER, PHASE_TOTAL, PHASES };
+
+struct histogram {
+	uint64_t count[STATS_BOUNDS + 1], sum_us;
+};
+
+struct stats {
+	uint64_t accepted, closed, refused_full;    /* client connections */
+	uint64_t handshakes, handshakes_failed, resumed;
+	uint64_t requests[3];			    /* HTTP/1.0, 1.1, 2 */
+	uint64_t answers[6];			    /* by first digit; [0]: none was given */
+	uint64_t refused;			    /* requests that were not forwarded: malformed, no route, too large */
+	uint64_t retries, retries_denied, no_backend, queued, queue_full, cut; /* cut: an answer ended in its middle */
+	uint64_t backend_connects, backend_reuses, backend_failures;
+	uint64_t timeouts_head, timeouts_idle, timeouts_body, timeouts_backend;
+	uint64_t bytes_in, bytes_out, spliced;
+	uint64_t tunnels;
+	uint64_t log_lost;
+	uint64_t active;			    /* requests now */
+	struct histogram phase[PHASES];
+};
+
+void stats_observe(struct stats *s, enum phase phase, uint64_t ns);
+
+#define stats_add(field, n) __atomic_store_n(&(field), (field) + (uint64_t)(n), __ATOMIC_RELAXED)
+#define stats_inc(field) stats_add(field, 1)
+
+#endif

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Connections of a worker.  See stream.h. */
+#include "l7/stream.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "l7/record.h"
+#include "l7/tls.h"
+
+static void stop_reading(struct stream *s)
+{
+	if (s->reading) {
+		event_del(&s->read_event);
+		s->reading = false;
+	}
+}
+
+static void failed(struct stream *s, int error)
+{
+	if (!s->error)
+		s->error = error;
+	stop_reading(s);
+}
+
+/* 0, or an error has been noted. */
+static void open_records(struct stream *s)
+{
+	int rc;
+
+	if (!tls_done(s->tls)) {
+		rc = tls_handshake(s->tls, &s->raw, &s->out);
+		stream_flush(s);
+		if (rc == -EAGAIN)
+			return;
+		if (rc) {
+			failed(s, EPROTO);
+			return;
+		}
+		s->secured(s);
+		if (s->fd < 0)
+			return;
+	}
+	if (!s->raw.data)
+		return;
+	rc = tls_open(s->tls, &s->raw, &s->in, STREAM_IN_MAX, &s->out);
+	stream_flush(s);
+	if (rc == -EPIPE)
+		s->eof = true;
+	else if (rc && rc != -EAGAIN)
+		failed(s, EPROTO);
+}
+
+void stream_reopen(struct stream *s)
+{
+	if (s->tls && s->raw.data && !s->error)
+		open_records(s);
+}
+
+static void on_read(evutil_socket_t fd, short what, void *ctx)
+{
+	struct stream *s = ctx;
+	struct buffer *to = s->tls ? &s->raw : &s->in;
+	size_t room = STREAM_IN_MAX - buffer_len(to), ask = s->read_size < room ? s->read_size : room;
+	uint8_t *at;
+	ssize_t n;
+
+	(void)what;
+	if (s->direct) {
+		s->input(s);
+		return;
+	}
+	/* What is left in the block that lies there already is used first, if it is worth a call. */
+	if (to->data && to->room - to->end >= 2048 && to->room - to->end < ask)
+		ask = to->room - to->end;
+	at = ask ? buffer_reserve(to, ask, STREAM_IN_MAX + RECORD_PLAIN_MAX) : NULL;
+	if (!at) {
+		stop_reading(s); /* full: resumed by whoever empties it */
+		return;
+	}
+	n = recv(fd, at, ask, 0);
+	if (n > 0) {
+		buffer_commit(to, (size_t)n);
+		s->received += (uint64_t)n;
+		if (s->tls)
+			open_records(s);
+	} else {
+		if (!buffer_len(to))
+			buffer_free(to);
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (n < 0) {
+			failed(s, errno);
+		} else {
+			s->eof = true;
+			stop_reading(s);
+		}
+	}
+	if (s->fd >= 0)
+		s->input(s);
+}
+
+static void on_write(evutil_socket_t fd, short what, void *ctx)
+{
+	struct stream *s = ctx;
+
+	(void)fd;
+	(void)what;
+	event_del(&s->write_event);
+	s->writing = false;
+	stream_write(s, "", 0);
+	if (s->fd >= 0 && !s->writing)
+		s->room(s);
+}
+
+void stream_open(struct stream *s, struct worker *w, int fd)
+{
+	s->w = w;
+	s->fd = fd;
+	if (!s->read_size)
+		s->read_size = 16384;
+	event_assign(&s->read_event, w->base, fd, EV_READ | EV_PERSIST, on_read, s);
+	event_assign(&s->write_event, w->base, fd, EV_WRITE | EV_PERSIST, on_write, s);
+}
+
+void stream_close(struct stream *s)
+{
+	if (s->fd < 0)
+		return;
+	stop_reading(s);
+	if (s->writing)
+		event_del(&s->write_event);
+	s->writing = false;
+	close(s->fd);
+	s->fd = -1;
+	tls_free(s->tls);
+	s->tls = NULL;
+	buffer_free(&s->raw);
+	buffer_free(&s->in);
+	buffer_free(&s->out);
+}
+
+void stream_read(struct stream *s, bool on)
+{
+	if (!on)
+		stop_reading(s);
+	else if (!s->reading && s->fd >= 0 && !s->eof && !s->error) {
+		event_add(&s->read_event, NULL);
+		s->reading = true;
+	}
+}
+
+void stream_await_write(struct stream *s)
+{
+	if (!s->writing && s->fd >= 0) {
+		event_add(&s->write_event, NULL);
+		s->writing = true;
+	}
+}
+
+int stream_put(struct stream *s, const void *p, size_t n)
+{
+	int rc;
+
+	if (s->tls)
+		rc = tls_seal(s->tls, p, n, &s->out, STREAM_OUT_MAX);
+	else
+		rc = buffer_put(&s->out, p, n, STREAM_OUT_MAX);
+	if (rc)
+		failed(s, ENOBUFS);
+	return rc;
+}
+
+static size_t write_plain(struct stream *s, const void *p, size_t n)
+{
+	size_t had = buffer_len(&s->out), used;
+	struct iovec v[2];
+	struct msghdr m = { .msg_iov = v };
+	ssize_t sent;
+
+	if (s->error || s->writing)
+		return 0;
+	if (had)
+		v[m.msg_iovlen++] = (struct iovec){ buffer_head(&s->out), had };
+	if (n)
+		v[m.msg_iovlen++] = (struct iovec){ (void *)(uintptr_t)p, n };
+	if (!m.msg_iovlen)
+		return 0;
+	if (m.msg_iovlen == 1)
+		sent = send(s->fd, v[0].iov_base, v[0].iov_len, MSG_NOSIGNAL);
+	else
+		sent = sendmsg(s->fd, &m, MSG_NOSIGNAL);
+	if (sent < 0) {
+		if (errno != EAGAIN && errno != EINTR) {
+			failed(s, errno);
+			return 0;
+		}
+		sent = 0;
+	}
+	s->sent += (uint64_t)sent;
+	used = (size_t)sent < had ? (size_t)sent : had;
+	if (used)
+		buffer_consume(&s->out, used);
+	if ((size_t)sent < had + n)
+		stream_await_write(s);
+	return (size_t)sent - used;
+}
+
+size_t stream_write(struct stream *s, const void *p, size_t n)
+{
+	size_t done = 0;
+
+	if (s->fd < 0)
+		return 0;
+	if (!s->tls || !n)
+		return write_plain(s, p, n);
+	while (done < n && !s->error) {
+		size_t k = n - done < RECORD_PLAIN_MAX ? n - done : RECORD_PLAIN_MAX;
+
+		if (buffer_len(&s->out) >= STREAM_OUT_HIGH) {
+			write_plain(s, "", 0);
+			if (s->writing || s->error)
+				break;
+		}
+		if (stream_put(s, (const uint8_t *)p + done, k))
+			break;
+		done += k;
+	}
+	if (!s->writing)
+		write_plain(s, "", 0);
+	return done;
+}

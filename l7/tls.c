@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* TLS of client connections.  See tls.h. */
+#include "l7/tls.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "l7/hash.h"
+#include "l7/record.h"
+#include "l7/ticket.h"
+
+#define CERTIFICATES_MAX 65536
+#define SEALED_AT_ONCE 16384
+#define SUITES_12 "ECDHE+AESGCM:ECDHE+CHACHA20"
+#define SUITES_13 "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+
+struct certificate {
+	char name[256];	/* of a host, lower case; "*.example.net" */
+	SSL_CTX *ctx;
+};
+
+struct tls_context {
+	SSL_CTX **ctx; /* one a file, in the order of their names */
+	unsigned n_ctx;
+	struct certificate *certificate; /* sorted by name */
+	size_t n;
+	int64_t expires;
+	bool http2;
+};
+
+struct tls {
+	SSL *ssl;
+	bool done, h2, resumed, write_closed;
+	uint16_t version;
+	char server_name[128];
+	char error[96];
+};
+
+/* --- certificates ------------------------------------------------------------------------------------------ */
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct certificate *)a)->name, ((const struct certificate *)b)->name);
+}
+
+static SSL_CTX *find(const struct tls_context *t, const char *name)
+{
+	struct certificate key, *found;
+	const char *dot;
+
+	if (strlen(name) >= sizeof(key.name) - 1)
+		return NULL;
+	for (size_t i = 0; i <= strlen(name); i++)
+		key.name[i] = name[i] >= 'A' && name[i] <= 'Z' ? name[i] | 0x20 : name[i];
+	found = bsearch(&key, t->certificate, t->n, sizeof(key), by_name);
+	dot = strchr(name, '.');
+	if (!found && dot) {
+		size_t n = strlen(dot);
+
+		memmove(key.name + 1, key.name + (dot - name), n + 1);
+		key.name[0] = '*';
+		found = bsearch(&key, t->certificate, t->n, sizeof(key), by_name);
+	}
+	return found ? found->ctx : NULL;
+}
+
+static int on_server_name(SSL *ssl, int *alert, void *arg)
+{
+	const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+	const struct tls_context *t = arg;
+	SSL_CTX *ctx = name ? find(t, name) : NULL;
+
+	(void)alert;
+	if (ctx)
+		SSL_set_SSL_CTX(ssl, ctx);
+	return SSL_TLSEXT_ERR_OK; /* an unknown name gets the first certificate: the client judges */
+}
+
+static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in, unsigned in_len,
+		   void *arg)
+{
+	static const unsigned char both[] = "\x02h2\x08http/1.1", one[] = "\x08http/1.1";
+	const struct tls_context *t = arg;
+	unsigned char *chosen;
+
+	(void)ssl;
+	if (SSL_select_next_proto(&chosen, out_len, t->http2 ? both : one, t->http2 ? sizeof(both) - 1 : sizeof(one) - 1, in,
+				  in_len) != OPENSSL_NPN_NEGOTIATED)
+		return SSL_TLSEXT_ERR_ALERT_FATAL; /* RFC 7301 3.2 */
+	*out = chosen;
+	return SSL_TLSEXT_ERR_OK;
+}
+
+static int no_password(char *buf, int size, int rwflag, void *arg)
+{
+	(void)buf, (void)size, (void)rwflag, (void)arg;
+	return -1;
+}
+
+static SSL_CTX *new_ctx(struct tls_context *t, uint16_t tls_min)
+{
+	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+
+	if (!ctx)
+		return NULL;
+	SSL_CTX_set_min_proto_version(ctx, tls_min);
+	SSL_CTX_set_cipher_list(ctx, SUITES_12);
+	SSL_CTX_set_ciphersuites(ctx, SUITES_13);
+	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
+					 SSL_OP_PRIORITIZE_CHACHA);
+	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets alone: any host can resume them */
+	SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"baton", 5);
+	SSL_CTX_set_max_early_data(ctx, 0);
+	SSL_CTX_set_num_tickets(ctx, 2);
+	SSL_CTX_set_default_passwd_cb(ctx, no_password);
+	SSL_CTX_set_tlsext_servername_callback(ctx, on_server_name);
+	SSL_CTX_set_tlsext_servername_arg(ctx, t);
+	SSL_CTX_set_alpn_select_cb(ctx, on_alpn, t);
+	tickets_use(ctx);
+	return ctx;
+}
+
+static int add_name(struct tls_context *t, const unsigned char *name, int n, SSL_CTX *ctx)
+{
+	struct certificate *grown;
+
+	if (n <= 0 || n >= (int)sizeof(grown->name) || t->n >= CERTIFICATES_MAX)
+		return 0;
+	if (!(t->n & (t->n - 1))) {
+		grown = reallocarray(t->certificate, t->n ? t->n * 2 : 1, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		t->certificate = grown;
+	}
+	for (int i = 0; i < n; i++)
+		t->certificate[t->n].name[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] | 0x20 : name[i]);
+	t->certificate[t->n].name[n] = 0;
+	t->certificate[t->n].ctx = ctx;
+	t->n++;
+	return 0;
+}
+
+static int add_names(struct tls_context *t, SSL_CTX *ctx)
+{
+	X509 *x = SSL_CTX_get0_certificate(ctx);
+	GENERAL_NAMES *names = X509_get_ext_d2i(x, NID_subject_alt_name, NULL, NULL);
+	struct tm tm;
+	int i, err = 0;
+
+	if (ASN1_TIME_to_tm(X509_get0_notAfter(x), &tm)) {
+		int64_t at = timegm(&tm);
+
+		if (!t->expires || at < t->expires)
+			t->expires = at;
+	}
+	for (i = 0; i < sk_GENERAL_NAME_num(names) && !err; i++) {
+		const GENERAL_NAME *g = sk_GENERAL_NAME_value(names, i);
+
+		if (g->type == GEN_DNS)
+			err = add_name(t, ASN1_STRING_get0_data(g->d.dNSName), ASN1_STRING_length(g->d.dNSName), ctx);
+	}
+	GENERAL_NAMES_free(names);
+	return err;
+}
+
+static int add_file(struct tls_context *t, const char *path, uint16_t tls_min, char *why, size_t why_len)
+{
+	SSL_CTX *ctx = new_ctx(t, tls_min), **grown;
+
+	ERR_clear_error();
+	if (!ctx || SSL_CTX_use_certificate_chain_file(ctx, path) != 1 ||
+	    SSL_CTX_use_PrivateKey_file(ctx, path, SSL_FILETYPE_PEM) != 1 || SSL_CTX_check_private_key(ctx) != 1) {
+		snprintf(why, why_len, "%s: is no certificate with its key: %s", path, ERR_reason_error_string(ERR_get_error()));
+		SSL_CTX_free(ctx);
+		return -EINVAL;
+	}
+	grown = reallocarray(t->ctx, t->n_ctx + 1, sizeof(*grown));
+	if (!grown) {
+		SSL_CTX_free(ctx);
+		snprintf(why, why_len, "out of memory");
+		return -ENOMEM;
+	}
+	t->ctx = grown;
+	t->ctx[t->n_ctx++] = ctx;
+	return add_names(t, ctx);
+}
+
+static int is_pem(const struct dirent *e)
+{
+	const char *dot = strrchr(e->d_name, '.');
+
+	return e->d_name[0] != '.' && dot && !strcmp(dot, ".pem");
+}
+
+/* Where two files have one name, the first stays. */
+static void unique(struct tls_context *t)
+{
+	size_t i, n = 0;
+
+	if (!t->n)
+		return;
+	qsort(t->certificate, t->n, sizeof(*t->certificate), by_name);
+	for (i = 0; i < t->n; i++)
+		if (!n || strcmp(t->certificate[n - 1].name, t->certificate[i].name))
+			t->certificate[n++] = t->certificate[i];
+	t->n = n;
+}
+
+struct tls_context *tls_context_new(const struct edge_conf *conf, char *why, size_t why_len)
+{
+	struct tls_context *t = calloc(1, sizeof(*t));
+	struct dirent **file = NULL;
+	int i, n, err = 0;
+
+	if (!t)
+		abort();
+	t->http2 = conf->http2;
+	n = scandir(conf->certificates, &file, is_pem, alphasort);
+	if (n < 0) {
+		snprintf(why, why_len, "%s: %s", conf->certificates, strerror(errno));
+		err = -errno;
+	} else if (!n) {
+		snprintf(why, why_len, "%s: no NAME.pem in it", conf->certificates);
+		err = -ENOENT;
+	}
+	for (i = 0; i < n; i++) {
+		char path[EDGE_PATH_LEN + 257];
+
+		snprintf(path, sizeof(path), "%s/%s", conf->certificates, file[i]->d_name);
+		if (!err)
+			err = add_file(t, path, conf->tls_min, why, why_len);
+		free(file[i]);
+	}
+	free(file);
+	if (err) {
+		tls_context_free(t);
+		return NULL;
+	}
+	unique(t);
+	return t;
+}
+
+void tls_context_free(struct tls_context *t)
+{
+	if (!t)
+		return;
+	for (unsigned i = 0; i < t->n_ctx; i++)
+		SSL_CTX_free(t->ctx[i]);
+	free(t->ctx);
+	free(t->certificate);
+	free(t);
+}
+
+void tls_context_facts(const struct tls_context *t, unsigned *n, int64_t *expires)
+{
+	*n = t->n_ctx;
+	*expires = t->expires;
+}
+
+/* --- a connection -------------------------------------------------------------------------------------------- */
+struct tls *tls_accept(struct tls_context *context)
+{
+	struct tls *t = calloc(1, sizeof(*t));
+	BIO *in = BIO_new(BIO_s_mem()), *out = BIO_new(BIO_s_mem());
+
+	if (t)
+		t->ssl = SSL_new(context->ctx[0]);
+	if (!t || !t->ssl || !in || !out) {
+		BIO_free(in);
+		BIO_free(out);
+		tls_free(t);
+		return NULL;
+	}
+	BIO_set_mem_eof_return(in, -1);
+	SSL_set_bio(t->ssl, in, out);
+	SSL_set_accept_state(t->ssl);
+	return t;
+}
+
+void tls_free(struct tls *t)
+{
+	if (!t)
+		return;
+	SSL_free(t->ssl);
+	free(t);
+}
+
+/* What the BIO holds, to `out`. */
+static int drain(struct tls *t, struct buffer *out)
+{
+	BIO *bio = SSL_get_wbio(t->ssl);
+	size_t n = BIO_ctrl_pending(bio);
+	uint8_t *at;
+
+	if (!n)
+		return 0;
+	at = buffer_reserve(out, n, SIZE_MAX / 2);
+	if (!at)
+		return -ENOBUFS;
+	if (BIO_read(bio, at, (int)n) != (int)n)
+		return -EPROTO;
+	buffer_commit(out, n);
+	return 0;
+}
+
+static void feed(struct tls *t, struct buffer *raw)
+{
+	size_t n = buffer_len(raw);
+
+	if (n && BIO_write(SSL_get_rbio(t->ssl), buffer_head(raw), (int)n) == (int)n)
+		buffer_consume(raw, n);
+}
+
+int tls_handshake(struct tls *t, struct buffer *raw, struct buffer *out)
+{
+	const unsigned char *alpn;
+	unsigned alpn_len;
+	const char *name;
+	int rc;
+
+	feed(t, raw);
+	ERR_clear_error();
+	rc = SSL_accept(t->ssl);
+	drain(t, out);
+	if (rc == 1) {
+		SSL_get0_alpn_selected(t->ssl, &alpn, &alpn_len);
+		t->h2 = alpn_len == 2 && !memcmp(alpn, "h2", 2);
+		t->resumed = SSL_session_reused(t->ssl);
+		t->version = (uint16_t)SSL_version(t->ssl);
+		name = SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name);
+		snprintf(t->server_name, sizeof(t->server_name), "%s", name ? name : "");
+		t->done = true;
+		return 0;
+	}
+	if (SSL_get_error(t->ssl, rc) == SSL_ERROR_WANT_READ)
+		return -EAGAIN;
+	name = ERR_reason_error_string(ERR_peek_last_error());
+	snprintf(t->error, sizeof(t->error), "%s", name ? name : "handshake failed");
+	return -EPROTO;
+}
+
+bool tls_done(const struct tls *t)
+{
+	return t->done;
+}
+
+int tls_open(struct tls *t, struct buffer *raw, struct buffer *plain, size_t plain_max, struct buffer *reply)
+{
+	int n, rc = 0;
+
+	feed(t, raw);
+	ERR_clear_error();
+	for (;;) {
+		size_t room = plain_max - buffer_len(plain);
+		uint8_t *at;
+
+		if (!SSL_pending(t->ssl) && !BIO_ctrl_pending(SSL_get_rbio(t->ssl)))
+			break;
+		if (buffer_len(plain) >= plain_max)
+			break;
+		if (room > SEALED_AT_ONCE)
+			room = SEALED_AT_ONCE;
+		at = buffer_reserve(plain, room, plain_max);
+		if (!at)
+			return -ENOBUFS;
+		n = SSL_read(t->ssl, at, (int)room);
+		if (n > 0) {
+			buffer_commit(plain, (size_t)n);
+			continue;
+		}
+		if (!buffer_len(plain))
+			buffer_free(plain);
+		rc = SSL_get_error(t->ssl, n);
+		rc = rc == SSL_ERROR_WANT_READ ? -EAGAIN : rc == SSL_ERROR_ZERO_RETURN ? -EPIPE : -EPROTO;
+		break;
+	}
+	drain(t, reply);
+	return rc;
+}
+
+int tls_seal(struct tls *t, const void *p, size_t n, struct buffer *out, size_t out_max)
+{
+	const uint8_t *from = p;
+
+	if (buffer_len(out) + n > out_max)
+		return -ENOBUFS;
+	ERR_clear_error();
+	while (n) {
+		int k = SSL_write(t->ssl, from, n > SEALED_AT_ONCE ? SEALED_AT_ONCE : (int)n);
+
+		if (k <= 0)
+			return -EPROTO;
+		from += k;
+		n -= (size_t)k;
+	}
+	return drain(t, out);
+}
+
+int tls_close_notify(struct tls *t, struct buffer *out)
+{
+	if (t->write_closed)
+		return 0;
+	t->write_closed = true;
+	ERR_clear_error();
+	SSL_shutdown(t->ssl);
+	return drain(t, out);
+}
+
+bool tls_is_h2(const struct tls *t)
+{
+	return t->h2;
+}
+
+bool tls_resumed(const struct tls *t)
+{
+	return t->resumed;
+}
+
+const char *tls_version(const struct tls *t)
+{
+	return t->version == 0x0304 ? "TLSv1.3" : t->version == 0x0303 ? "TLSv1.2" : "";
+}
+
+const char *tls_server_name(const struct tls *t)
+{
+	return t->server_name;
+}
+
+const char *tls_error(const struct tls *t)
+{
+	return t->error;
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One thread and one loop.  Every connection, exchange and pool belongs to one worker, so nothing on a
+ * request's path takes a lock.  The main thread speaks to workers by calls that are queued and run in the
+ * worker's own loop.
+ */
+#ifndef L7_WORKER_H
+#define L7_WORKER_H
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "l7/h1_parse.h"
+#include "l7/list.h"
+#include "l7/snapshot.h"
+#include "l7/stats.h"
+
+#define WORKERS_MAX 256
+#define WHEEL_SLOTS 512
+#define WHEEL_MS 64 /* time-outs are this much late at most */
+#define PIPES_KEPT 64
+
+/* A deadline that moves often: putting it off is one store, its place in the wheel is looked at when it comes. */
+struct timer {
+	struct link link;
+	uint64_t due_ms, placed_ms;
+	void (*fire)(struct timer *t);
+};
+
+struct access_log;
+struct wpool;
+
+struct worker {
+	unsigned id;
+	pthread_t thread;
+	struct event_base *base;
+	struct snapshot *snapshot; /* what new connections get; ours: one reference */
+	struct link listeners, clients, pools, graves;
+	uint32_t n_clients;
+	bool draining;
+
+	struct link wheel[WHEEL_SLOTS];
+	uint64_t wheel_ms;
+	struct event *tick, *sweep, *wake;
+
+	int wake_fd;
+	pthread_mutex_t lock; /* of the queue of calls, nothing else */
+	struct call *calls, **calls_end;
+
+	struct request_head head; /* of the request that is being read; its memory is used again */
+	struct answer answer;
+	int pipe[PIPES_KEPT][2]; /* empty pipes for splice */
+	unsigned n_pipes;
+	struct access_log *log;
+	struct stats stats;
+};
+
+int worker_start(unsigned id, struct access_log *log, struct worker **out);
+/* Runs fn(w, arg) in the worker's loop, in order. */
+void worker_call(struct worker *w, void (*fn)(struct worker *w, void *arg), void *arg);
+/* Ends the loop and frees what is left. */
+void worker_stop(struct worker *w);
+
+/* In the worker's loop: a new configuration (takes a reference), the end of accepting. */
+void worker_configure(struct worker *w, struct snapshot *s);
+void worker_drain(struct worker *w);
+
+void timer_set(struct worker *w, struct timer *t, uint64_t due_ms);
+void timer_stop(struct timer *t);
+
+/* Frees an object when this turn of the loop is over: who is on the stack may still look at it. */
+struct grave {
+	struct link link;
+	void (*bury)(struct grave *g);
+};
+void worker_bury(struct worker *w, struct grave *g, void (*bury)(struct grave *g));
+
+#endif
