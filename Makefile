@@ -168,7 +168,7 @@ model:
 	@$(SUMMARY) model $(RESULTS) --timeout 300 tests/model/run
 
 bpf: $(BPFTEST)
-	@$(SUMMARY) bpf $(RESULTS) --timeout 120 $(call SEPARATE,$^)
+	@$(SUMMARY) bpf $(RESULTS) --timeout 120 --jobs $(JOBS) $(call SEPARATE,$^)
 
 golden: $(filter %_golden,$(UNIT))
 	@$(SUMMARY) unit $(RESULTS) --timeout 120 $(call SEPARATE,$^)
