@@ -308,7 +308,7 @@ static void test_deaf_clients(void **state)
 		close(p.fd);
 		if (served)
 			break;
-		assert_true(monotonic_ms() - begin < 20000);
+		assert_true(monotonic_ms() - begin < 40000); /* 10 s and more where the machine is slow */
 		usleep(200000);
 	}
 	assert_true(monotonic_ms() - begin >= 5000); /* they did hold the places */
