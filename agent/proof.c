@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "agent/proof.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -163,6 +164,7 @@ static void listed(void *ctx, const struct tcp_iter_socket *s)
 			p->overflow++;
 			return;
 		}
+		assert(p->suspect);
 		u = &p->suspect[p->n++];
 		*u = (struct suspect){ .socket = *s };
 		*slot_of(p, s) = (uint32_t)p->n;
