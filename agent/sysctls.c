@@ -76,7 +76,7 @@ void sysctls_link(const char *ifname, struct alarms *alarms)
 
 void sysctls_machine(struct alarms *alarms)
 {
-	int value;
+	int value = 0;
 
 	/* The kernel takes the larger of conf.all and conf.IFNAME; even loose mode drops on unnumbered links. */
 	if (!get("/proc/sys/net/ipv4/conf/all/rp_filter", &value) && value)
