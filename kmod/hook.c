@@ -167,8 +167,8 @@ static unsigned int consider(struct baton_net *bn, const struct baton_conf *c, s
 	struct baton_judged j;
 	struct baton_watched *seen;
 
-	if (is_probe(c, eth_hdr(skb)) && answer_probe(bn, c, skb, dev))
-		return NF_STOLEN;
+	if (is_probe(c, eth_hdr(skb)))
+		return answer_probe(bn, c, skb, dev) ? NF_STOLEN : NF_ACCEPT;
 	baton_judge(bn, c, skb, dev, &j);
 	n->reason[j.verdict.reason]++;
 	if (j.facts.detoured && j.verdict.action != VERDICT_PASS) {

@@ -9,6 +9,8 @@
  *
  * A drain is a rewrite of that neighbour, in two steps as the table does it.  Beside each claim stands
  * its control: the same with detours off must break.
+ *
+ * BATON_DATAPATH=module in the environment: the kernel module instead of the eBPF program.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -41,6 +43,7 @@ enum { NS_CLIENT, NS_SWITCH, NS_HOST /* + host id - 1 */, NS_N = NS_HOST + HOSTS
 
 static const char *const ns_name[NS_N] = { "c", "sw", "h1", "h2", "h3" };
 static int ns_fd[NS_N];
+static const struct datapath_ops *ops = &datapath_ebpf;
 static struct datapath *path[HOSTS + 1];
 static int listener[HOSTS + 1][2];
 
@@ -184,11 +187,11 @@ static void start_host(int id)
 	inet_pton(AF_INET6, "2001:db8:80::80", &address[1].v6);
 	enter(NS_HOST + id - 1);
 	snprintf(dir, sizeof(dir), "/sys/fs/bpf/bt-3h-%d-h%d", getpid(), id);
-	if (datapath_ebpf.open((uint16_t)id, dir, why, sizeof(why), &path[id]))
+	if (ops->open((uint16_t)id, dir, why, sizeof(why), &path[id]))
 		fail_msg("%s", why);
-	assert_int_equal(datapath_ebpf.set_vips(path[id], &vip, 1), 0);
-	assert_int_equal(datapath_ebpf.set_hosts(path[id], hosts, 3), 0);
-	assert_int_equal(datapath_ebpf.set_devices(path[id], device, 1), 0);
+	assert_int_equal(ops->set_vips(path[id], &vip, 1), 0);
+	assert_int_equal(ops->set_hosts(path[id], hosts, 3), 0);
+	assert_int_equal(ops->set_devices(path[id], device, 1), 0);
 	for (v6 = 0; v6 < 2; v6++) {
 		struct sockaddr_storage a;
 		socklen_t len = vip_address(v6, &a);
@@ -210,6 +213,8 @@ static int set_up(void **state)
 		print_error("needs root\n");
 		return -1;
 	}
+	if (getenv("BATON_DATAPATH") && !strcmp(getenv("BATON_DATAPATH"), "module"))
+		ops = &datapath_module;
 	make_network();
 	for (i = 1; i <= HOSTS; i++)
 		start_host(i);
@@ -224,7 +229,7 @@ static void show_reasons(void)
 	int i, r;
 
 	for (i = 1; i <= HOSTS; i++) {
-		datapath_ebpf.counters(path[i], &c);
+		ops->counters(path[i], &c);
 		for (r = 0; r < REASON_MAX; r++)
 			if (n[r])
 				print_message("host %d %s %llu\n", i, verdict_reason_name((enum verdict_reason)r), (unsigned long long)n[r]);
@@ -241,7 +246,7 @@ static int tear_down(void **state)
 		if (!path[i])
 			continue;
 		setns(ns_fd[NS_HOST + i - 1], CLONE_NEWNET);
-		datapath_ebpf.close(path[i], true);
+		ops->close(path[i], true);
 	}
 	for (i = 0; i < NS_N; i++) {
 		snprintf(command, sizeof(command), "ip netns del bt-3h-%d-%s", getpid(), ns_name[i]);
@@ -375,7 +380,7 @@ static uint64_t reason_count(int host, enum verdict_reason r)
 	uint64_t n[REASON_MAX] = { 0 };
 	struct datapath_counters c = { .reason = n, .n_reasons = REASON_MAX };
 
-	assert_int_equal(datapath_ebpf.counters(path[host], &c), 0);
+	assert_int_equal(ops->counters(path[host], &c), 0);
 	return n[r];
 }
 
@@ -384,7 +389,7 @@ static void detours(bool on)
 	int i;
 
 	for (i = 1; i <= HOSTS; i++)
-		assert_int_equal(datapath_ebpf.set_detours(path[i], on), 0);
+		assert_int_equal(ops->set_detours(path[i], on), 0);
 }
 
 /* --- Tests ---------------------------------------------------------------------------------------------- */
