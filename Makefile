@@ -6,6 +6,7 @@
 #   FOLDER/*.bpf.c  -> build/bpf/NAME.bpf.o and build/skel/NAME.skel.h  (#include "NAME.skel.h")
 #   tests/unit/test_*.c  -> a cmocka program each     tests/fuzz/fuzz_*.c -> a libFuzzer program each
 #   tests/bpf/test_*.c   -> a cmocka program that needs root (BPF_PROG_TEST_RUN)
+#   tests/vm/*.c         -> a cmocka program that needs the kernel module, run in a VM by tests/vm/run
 #   tests/netns/test_*   -> a script that needs root, run by tests/netns/run     tests/{netns,load}/*.c -> its tools
 #   tests/golden/*       -> pairs of input and expected output, compared by tests/unit/test_*_golden.c
 #
@@ -55,6 +56,7 @@ ARCHIVES := $(foreach f,$(FOLDERS),$(if $(call LIB_SRC,$(f)),$(B)/$(f).a))
 GROUP = -Wl,--start-group $(ARCHIVES) -Wl,--end-group
 
 UNIT := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
+VMTEST := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/vm/*.c))
 BPFTEST := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/bpf/test_*.c))
 TOOLS := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/load/*.c tests/netns/*.c))
 BENCH := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/bench/bench_*.c))
@@ -123,10 +125,10 @@ $(B)/tests/fuzz/%: $(B)/fuzz/tests/fuzz/%.o $(B)/fuzz/all.a
 RESULTS ?= build/results
 SUMMARY := tests/summary run
 JOBS ?= $(shell nproc)
-SUITES := unit model bpf netns fuzz-short san
+SUITES := unit model bpf vm netns fuzz-short san
 AGAIN = $(MAKE) --no-print-directory
 
-.PHONY: help deps check unit golden model bpf netns fuzz-short fuzz san fuzz-build tests-build demo bench-l4
+.PHONY: help deps check unit golden model bpf vm netns fuzz-short fuzz san fuzz-build tests-build demo bench-l4
 help:
 	@echo 'sudo make demo    install what is missing, build, raise a POP, drain all of it under load (4 minutes)'
 	@echo 'sudo make check   install what is missing, build, run every test (15 minutes)'
@@ -135,6 +137,7 @@ help:
 	@echo 'make unit         tests that need no root        make golden      texts in, messages out'
 	@echo 'make bpf          eBPF programs under TEST_RUN   make netns       whole POPs in network namespaces [T=NAME]'
 	@echo "make model        the hand-off's protocol in spin: it holds, and fails without any one of its safeguards"
+	@echo 'make vm           the kernel module on two stock kernels, in virtual machines'
 	@echo 'make san          unit tests, ASan and UBSan     make fuzz-short  every decoder, some seconds'
 	@echo 'make fuzz         every decoder, S=600 seconds   make bench-l4    speed, to build/bench/l4.json'
 	@echo 'make lint         clang-tidy, gcc -fanalyzer, cppcheck, shellcheck, SPDX    make format'
@@ -152,10 +155,10 @@ check: deps
 	@rm -rf $(RESULTS)
 	@$(AGAIN) -j$(JOBS) all tests-build
 	@late=; for s in $(SUITES); do $(AGAIN) -j$(JOBS) $$s || late="$$late $$s"; done; \
-	 tests/summary total $(RESULTS) --suites unit,model,bpf,netns,fuzz,san || late="$$late total"; \
+	 tests/summary total $(RESULTS) --suites unit,model,bpf,vm,netns,fuzz,san || late="$$late total"; \
 	 [ -z "$$SUDO_UID" ] || chown -R "$$SUDO_UID:$$SUDO_GID" build build-san; [ -z "$$late" ]
 
-tests-build: $(UNIT) $(BPFTEST) $(FUZZ)
+tests-build: $(UNIT) $(BPFTEST) $(VMTEST) $(FUZZ)
 fuzz-build: $(FUZZ)
 
 SUITE ?= unit
@@ -169,6 +172,10 @@ model:
 
 bpf: $(BPFTEST)
 	@$(SUMMARY) bpf $(RESULTS) --timeout 120 --jobs $(JOBS) $(call SEPARATE,$^)
+
+# The kernel module, on two stock kernels in virtual machines; packages of kernels are kept in BATON_VM_CACHE.
+vm: $(VMTEST) $(BPFTEST) all
+	@$(SUMMARY) vm $(RESULTS) --timeout 900 tests/vm/run
 
 golden: $(filter %_golden,$(UNIT))
 	@$(SUMMARY) unit $(RESULTS) --timeout 120 $(call SEPARATE,$^)
@@ -194,7 +201,9 @@ bench-l4: all $(BENCH)
 	@tests/bench/run l4
 
 # --- quality -----------------------------------------------------------------------------------------
-.PHONY: lint format
+.PHONY: lint format sparse
+sparse:
+	@for k in stable backports trixie; do SPARSE=1 tests/vm/build-module $$k || exit 1; done
 C_FILES = $(shell git ls-files '*.c' '*.h')
 lint: $(SKELS)
 	@tests/lint $(CPPFLAGS)

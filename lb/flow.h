@@ -22,13 +22,18 @@
 #define LB_INLINE static inline
 #endif
 
-/* As ntohl() and ntohs(), but available everywhere and usable on constants. */
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define lb_be32(x) ((__u32)__builtin_bswap32((__u32)(x)))
-#define lb_be16(x) ((__u16)__builtin_bswap16((__u16)(x)))
+/* As ntohl() and ntohs(), both ways, but available everywhere and usable on constants. */
+#ifdef __CHECKER__ /* sparse: a number in network order is none until it passed lb_be*() */
+#define LB_FORCE __attribute__((force))
 #else
-#define lb_be32(x) ((__u32)(x))
-#define lb_be16(x) ((__u16)(x))
+#define LB_FORCE
+#endif
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define lb_be32(x) ((__u32)__builtin_bswap32((LB_FORCE __u32)(x)))
+#define lb_be16(x) ((__u16)__builtin_bswap16((LB_FORCE __u16)(x)))
+#else
+#define lb_be32(x) ((LB_FORCE __u32)(x))
+#define lb_be16(x) ((LB_FORCE __u16)(x))
 #endif
 
 #define FLOW_V4 4

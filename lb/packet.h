@@ -264,8 +264,8 @@ LB_INLINE int packet_parse_quote(struct packet_source *s, __u32 off, __u32 frame
 	if (packet_has_ports(ip.protocol)) {
 		__u32 ports = lb_be32(h[0]);
 
-		p->flow.sport = lb_be16(ports & 0xffff); /* reversed: the quote's destination */
-		p->flow.dport = lb_be16(ports >> 16);
+		p->flow.sport = (LB_FORCE __be16)lb_be16(ports & 0xffff); /* reversed: the quote's destination */
+		p->flow.dport = (LB_FORCE __be16)lb_be16(ports >> 16);
 		p->seq = lb_be32(h[1]);
 	}
 	return PACKET_OK;

@@ -165,7 +165,7 @@ static void listen_on(int f)
 	assert_int_equal(listen(listener[f], 16), 0);
 }
 
-static void make_sockets(void)
+__attribute__((unused)) static void make_sockets(void)
 {
 	int f;
 

@@ -88,8 +88,9 @@ static void look_at_stack(struct seen *s)
 				continue;
 			s->delivered++;
 			s->other += from.sll_pkttype == PACKET_OTHERHOST;
+			assert_true((size_t)n <= sizeof(s->stack.byte));
 			s->stack.len = (uint32_t)n;
-			memcpy(s->stack.byte, b, (size_t)n < sizeof(s->stack.byte) ? (size_t)n : sizeof(s->stack.byte));
+			memcpy(s->stack.byte, b, (size_t)n);
 		}
 	}
 }
@@ -97,7 +98,7 @@ static void look_at_stack(struct seen *s)
 /* Copies of a relay may leave in any order: by their destination. */
 static void look_at_wire(struct seen *s, int ms)
 {
-	struct seen_frame f;
+	struct seen_frame f = { { 0 }, 0 };
 	unsigned int i;
 
 	while ((f.len = next_frame(f.byte, sizeof(f.byte), ms))) {
@@ -108,6 +109,7 @@ static void look_at_wire(struct seen *s, int ms)
 		assert_true(s->n_out < FRAMES_MAX);
 		for (i = s->n_out++; i && memcmp(s->out[i - 1].byte, f.byte, 6) > 0; i--)
 			s->out[i] = s->out[i - 1];
+		memset(f.byte + f.len, 0, sizeof(f.byte) - f.len); /* a longer one that was passed over */
 		s->out[i] = f;
 	}
 }
@@ -235,6 +237,23 @@ static void module_does_what_the_fixtures_say(void **state)
 	run_path(1);
 }
 
+/* Both, in full: the first thing to look at when they differ. */
+static void show(const struct seen *s)
+{
+	unsigned int i, j;
+
+	print_message("%s; delivered %u, not as its own %u, out %u, to %u, from %u\n", s->text, s->delivered, s->other, s->n_out,
+		      (unsigned int)s->to, (unsigned int)s->from);
+	for (i = 0; i <= s->n_out; i++) {
+		const struct seen_frame *f = i ? &s->out[i - 1] : &s->stack;
+
+		print_message("  %s %3u:", i ? "out" : "stack", f->len);
+		for (j = 0; j < f->len && j < sizeof(f->byte); j++)
+			print_message("%02x", f->byte[j]);
+		print_message("\n");
+	}
+}
+
 static void both_do_the_same(void **state)
 {
 	size_t i, n = 0;
@@ -252,8 +271,11 @@ static void both_do_the_same(void **state)
 			/* BPF_PROG_TEST_RUN takes no frame that is shorter than its IP header. */
 			if (strcmp(a->text, b->text) && strcmp(a->text, "cannot be asked"))
 				fail_msg("%s (v%d): eBPF explains \"%s\", the module \"%s\"", fixtures[i].name, family_of(f), a->text, b->text);
-			if (memcmp(a->moved, b->moved, sizeof(*a) - offsetof(struct seen, moved)))
+			if (memcmp(a->moved, b->moved, sizeof(*a) - offsetof(struct seen, moved))) {
+				show(a);
+				show(b);
 				fail_msg("%s (v%d): the two differ", fixtures[i].name, family_of(f));
+			}
 			n++;
 		}
 	}

@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -503,21 +504,34 @@ static void raw_open(struct raw *r, uint16_t port)
 		r->router[i] = (uint8_t)m[i];
 }
 
-static void raw_send(const struct raw *r, uint32_t seq, uint32_t ack, uint8_t flags, const char *data)
+static const uint8_t raw_ends[8] = { 198, 51, 100, 9, 203, 0, 113, 80 };
+
+/* An IPv4 packet to the VIP from offset `at` on: header, then what is there already. */
+static void raw_packet(const struct raw *r, uint8_t *f, uint8_t protocol, uint16_t fragment, int len)
 {
-	static const uint8_t ends[8] = { 198, 51, 100, 9, 203, 0, 113, 80 };
-	uint8_t f[256] = { 0 }, *ip = f + 14, *tcp = f + 34;
-	int len = (int)strlen(data);
+	uint8_t *ip = f + 14;
 
 	memcpy(f, r->router, 6);
 	f[6] = 2;
 	put_be(f + 12, 0x0800, 2);
 	ip[0] = 0x45;
-	put_be(ip + 2, (uint32_t)(40 + len), 2);
+	put_be(ip + 2, (uint32_t)(20 + len), 2);
+	put_be(ip + 4, r->port, 2); /* the same for all fragments */
+	put_be(ip + 6, fragment, 2);
 	ip[8] = 64;
-	ip[9] = 6;
-	memcpy(ip + 12, ends, 8);
+	ip[9] = protocol;
+	memcpy(ip + 12, raw_ends, 8);
+	put_be(ip + 10, 0, 2);
 	put_be(ip + 10, ~sum16(ip, 20, 0) & 0xffff, 2);
+	assert_int_equal(send(r->fd, f, (size_t)(34 + len), 0), 34 + len);
+}
+
+/* Builds the segment at f + 34; returns its length. */
+static int raw_segment(const struct raw *r, uint8_t *f, uint32_t seq, uint32_t ack, uint8_t flags, const char *data)
+{
+	uint8_t *tcp = f + 34;
+	int len = (int)strlen(data);
+
 	put_be(tcp, r->port, 2);
 	put_be(tcp + 2, 80, 2);
 	put_be(tcp + 4, seq, 4);
@@ -526,8 +540,15 @@ static void raw_send(const struct raw *r, uint32_t seq, uint32_t ack, uint8_t fl
 	tcp[13] = flags;
 	put_be(tcp + 14, 65000, 2);
 	memcpy(tcp + 20, data, (size_t)len);
-	put_be(tcp + 16, ~sum16(tcp, 20 + len, sum16(ip + 12, 8, (uint32_t)(6 + 20 + len))) & 0xffff, 2);
-	assert_int_equal(send(r->fd, f, (size_t)(54 + len), 0), 54 + len);
+	put_be(tcp + 16, ~sum16(tcp, 20 + len, sum16(raw_ends, 8, (uint32_t)(6 + 20 + len))) & 0xffff, 2);
+	return 20 + len;
+}
+
+static void raw_send(const struct raw *r, uint32_t seq, uint32_t ack, uint8_t flags, const char *data)
+{
+	uint8_t f[256] = { 0 };
+
+	raw_packet(r, f, 6, 0, raw_segment(r, f, seq, ack, flags, data));
 }
 
 /* The next segment to this port with one of these flags; returns its flags, 0 after ms. */
@@ -633,6 +654,115 @@ static void time_wait_and_reuse(void **state)
 	detours(true);
 }
 
+/* --- Fragments and ICMP errors, across hosts ---------------------------------------------------------------- */
+
+/* A connection of the raw client, made on host 1; then host 2 owns the bucket. */
+static int raw_connect(struct raw *r, uint16_t port, uint32_t *isn)
+{
+	int host = 0, fd;
+
+	raw_open(r, port);
+	bucket_is(1, 0, 0);
+	raw_send(r, 1000, 0, TCP_FLAG_BIT_SYN, "");
+	assert_true(raw_receive(r, TCP_FLAG_BIT_SYN, isn, 1000));
+	raw_send(r, 1001, *isn + 1, TCP_FLAG_BIT_ACK, "");
+	fd = accept_anywhere(0, &host);
+	assert_true(fd >= 0);
+	assert_int_equal(host, 1);
+	bucket_is(2, 1, 0);
+	return fd;
+}
+
+/* A segment in two fragments: how many bytes host 1 gets. */
+static ssize_t fragmented(uint16_t port)
+{
+	static const char data[] = "sixty-four bytes of data, in the order in which they were sent...";
+	uint8_t whole[256] = { 0 }, part[256] = { 0 };
+	char text[128] = "";
+	struct pollfd p;
+	struct raw r;
+	uint32_t isn;
+	ssize_t n = 0;
+	int fd = raw_connect(&r, port, &isn), len = raw_segment(&r, whole, 1001, isn + 1, TCP_FLAG_BIT_ACK | 8, data);
+
+	memcpy(part + 34, whole + 34 + 40, (size_t)(len - 40));
+	raw_packet(&r, part, 6, 40 / 8, len - 40); /* the later one first: reassembly waits for the other */
+	raw_packet(&r, whole, 6, 0x2000, 40);
+	p = (struct pollfd){ fd, POLLIN, 0 };
+	if (poll(&p, 1, 1000) > 0)
+		n = recv(fd, text, sizeof(text), 0);
+	if (n == (ssize_t)strlen(data))
+		assert_string_equal(text, data);
+	raw_send(&r, 1001 + (n > 0 ? (uint32_t)n : 0), isn + 1, TCP_FLAG_BIT_RST, "");
+	close(fd);
+	close(r.fd);
+	return n;
+}
+
+static void fragments_reach_the_old_owner(void **state)
+{
+	uint64_t before = reason_count(2, REASON_RELAY_FRAGMENT);
+
+	(void)state;
+	assert_int_equal(fragmented(43000), 65);
+	assert_true(reason_count(2, REASON_RELAY_FRAGMENT) > before);
+	assert_true(reason_count(1, REASON_RELAYED) > 0);
+	detours(false); /* the control */
+	assert_true(fragmented(43001) <= 0);
+	detours(true);
+}
+
+/* "Fragmentation needed, 1300", about a segment that host 1 sent: what host 1 takes its path's MTU to be then. */
+static uint32_t told_to_shrink(uint16_t port)
+{
+	uint8_t f[256] = { 0 }, quoted[256] = { 0 }, *icmp = f + 34;
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+	struct raw r;
+	uint32_t isn, seq;
+	int fd = raw_connect(&r, port, &isn);
+
+	assert_int_equal(send(fd, "hello", 5, 0), 5);
+	assert_true(raw_receive(&r, 8 /* PSH */, &seq, 1000));
+	quoted[0] = 0x45;
+	put_be(quoted + 2, 1500, 2);
+	put_be(quoted + 6, 0x4000, 2);
+	quoted[8] = 60;
+	quoted[9] = 6;
+	memcpy(quoted + 12, raw_ends + 4, 4);
+	memcpy(quoted + 16, raw_ends, 4);
+	put_be(quoted + 10, ~sum16(quoted, 20, 0) & 0xffff, 2);
+	put_be(quoted + 20, 80, 2);
+	put_be(quoted + 22, port, 2);
+	put_be(quoted + 24, seq, 4);
+	icmp[0] = 3;
+	icmp[1] = 4;
+	put_be(icmp + 6, 1300, 2);
+	memcpy(icmp + 8, quoted, 28);
+	put_be(icmp + 2, ~sum16(icmp, 36, 0) & 0xffff, 2);
+	raw_packet(&r, f, 1, 0, 36);
+	usleep(100000);
+	assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
+	raw_send(&r, 1001, isn + 1, TCP_FLAG_BIT_RST, "");
+	close(fd);
+	close(r.fd);
+	enter(NS_HOST);
+	run("ip route flush cache");
+	return info.tcpi_pmtu;
+}
+
+static void icmp_errors_reach_the_old_owner(void **state)
+{
+	uint64_t before = reason_count(2, REASON_ICMP_ERROR);
+
+	(void)state;
+	detours(false); /* the control first: the kernel remembers a path's MTU */
+	assert_int_equal(told_to_shrink(44000), 1500);
+	detours(true);
+	assert_int_equal(told_to_shrink(44001), 1300);
+	assert_true(reason_count(2, REASON_ICMP_ERROR) > before);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -640,6 +770,8 @@ int main(void)
 		cmocka_unit_test(control_without_detours),
 		cmocka_unit_test(the_syn_race),
 		cmocka_unit_test(time_wait_and_reuse),
+		cmocka_unit_test(fragments_reach_the_old_owner),
+		cmocka_unit_test(icmp_errors_reach_the_old_owner),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
