@@ -105,6 +105,7 @@ struct baton_judged {
 };
 void baton_judge(struct baton_net *bn, const struct baton_conf *c, struct sk_buff *skb, const struct net_device *dev,
 		 struct baton_judged *j);
+bool baton_late_answer(struct baton_net *bn, struct sk_buff *skb, const struct net_device *dev, struct baton_judged *j);
 
 /* hook.c: what is done with a frame */
 unsigned int baton_hook(void *priv, struct sk_buff *skb, const struct nf_hook_state *state);

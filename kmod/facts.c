@@ -153,3 +153,23 @@ void baton_judge(struct baton_net *bn, const struct baton_conf *c, struct sk_buf
 			return;
 	}
 }
+
+/*
+ * A bare ACK of a watched flow of which nothing is here: the answer to the agent's keepalive probe of a
+ * connection that has ended meanwhile.  The stack, here or at the host before us, would reset it; whoever
+ * has anything to say sends more than a bare ACK.
+ */
+bool baton_late_answer(struct baton_net *bn, struct sk_buff *skb, const struct net_device *dev, struct baton_judged *j)
+{
+	const struct packet *p = &j->packet;
+	u8 socket = j->facts.socket;
+
+	if (p->flow.protocol != PACKET_TCP || p->shape || p->segment ||
+	    (p->tcp_flags & (TCP_FLAG_BIT_ACK | TCP_FLAG_BIT_SYN | TCP_FLAG_BIT_RST)) != TCP_FLAG_BIT_ACK)
+		return false;
+	if (socket == SOCKET_UNKNOWN)
+		socket = (u8)find_socket(bn->net, p, dev->ifindex);
+	if (socket == SOCKET_LISTEN)
+		return find_cookie(bn->net, skb, p, dev->ifindex) != COOKIE_VALID;
+	return socket == SOCKET_NONE;
+}

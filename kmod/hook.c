@@ -165,7 +165,7 @@ static unsigned int consider(struct baton_net *bn, const struct baton_conf *c, s
 {
 	struct baton_counts *n = counts(bn);
 	struct baton_judged j;
-	struct baton_watched *seen;
+	struct baton_watched *seen = NULL;
 
 	if (is_probe(c, eth_hdr(skb)))
 		return answer_probe(bn, c, skb, dev) ? NF_STOLEN : NF_ACCEPT;
@@ -175,13 +175,18 @@ static unsigned int consider(struct baton_net *bn, const struct baton_conf *c, s
 		n->host[j.facts.came.sender].from++;
 		n->last_in_ns = ktime_get_coarse_ns();
 	}
+	if (watch && j.facts.status == PACKET_OK && !(j.facts.shape & PACKET_ICMP_ERROR))
+		seen = baton_watch_find(watch, &j.packet.flow);
+	if (seen && (j.verdict.action == VERDICT_MINE || j.verdict.action == VERDICT_DETOUR) &&
+	    baton_late_answer(bn, skb, dev, &j)) {
+		n->reason[REASON_PROBE_ANSWER]++;
+		return NF_DROP;
+	}
 	switch ((enum verdict_action)j.verdict.action) {
 	case VERDICT_MINE:
-		if (watch && j.facts.status == PACKET_OK && !(j.facts.shape & PACKET_ICMP_ERROR)) {
-			seen = baton_watch_find(watch, &j.packet.flow);
-			if (seen)
-				WRITE_ONCE(seen->owner, j.facts.detoured ? j.facts.came.first : c->self);
-		}
+		/* The owner through which a watched flow's packets come: whoever got them first. */
+		if (seen)
+			WRITE_ONCE(seen->owner, j.facts.detoured ? j.facts.came.first : c->self);
 		if (j.verdict.reason == REASON_COOKIE)
 			n->last_cookie_ns = ktime_get_coarse_ns();
 		return deliver(skb);
