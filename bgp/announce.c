@@ -71,6 +71,13 @@ static bool routed(const struct announce_self *self, const struct address *vip)
 	return false;
 }
 
+enum bucket_proof proof_judge(uint64_t own, uint64_t reference)
+{
+	if (!own || !reference)
+		return PROOF_PENDING;
+	return own == reference ? PROOF_EQUAL : PROOF_DIFFERENT;
+}
+
 static struct announce_verdict verdict(enum announce how, enum announce_reason why)
 {
 	return (struct announce_verdict){ how, why };

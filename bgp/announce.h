@@ -17,7 +17,7 @@
 /* Do this switch's buckets equal its peers'?  (switch/: the probe VIP) */
 enum bucket_proof {
 	PROOF_PENDING,	/* not known yet, as after a restart */
-	PROOF_EQUAL,	/* or there is nobody to compare with */
+	PROOF_EQUAL,	/* to those that the log names */
 	PROOF_DIFFERENT /* flows would change hosts when they change switches */
 };
 
@@ -47,6 +47,9 @@ struct announce_verdict {
 	enum announce how;
 	enum announce_reason why;
 };
+
+/* own: digest of this switch's buckets, 0 while it knows none; reference: the log's (view->buckets). */
+enum bucket_proof proof_judge(uint64_t own, uint64_t reference);
 
 /* One address of a VIP, given by its position in view->pop->vip and in its addresses. */
 struct announce_verdict announce_one(const struct view *view, const struct announce_self *self, uint32_t vip,

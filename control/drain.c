@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "control/core.h"
+#include "control/reference.h"
 
 /* Must this switch have installed a state before the next one is safe?  Everyone who may still forward. */
 bool switch_counts(const struct control *c, uint16_t id)
@@ -347,11 +348,38 @@ static void switch_progress(struct control *c, struct batch *b)
 	}
 }
 
+/* The log names whose buckets are right (reference.h). */
+static void name_reference(struct control *c, struct batch *b)
+{
+	const struct pop *pop = c->state.view.pop;
+	struct bucket_claim claim[POP_SWITCHES_MAX];
+	struct change change[8];
+	char reason[REASON_MAX];
+	uint64_t right;
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < pop->n_switches; i++) {
+		uint16_t id = pop->switches[i].id;
+		const struct control_switch *sw = &c->sw[id];
+
+		if (c->state.view.switch_admin[id] != ADMIN_OUT && !sw->excused)
+			claim[n++] = (struct bucket_claim){ id, sw->report.announcing, sw->report.buckets };
+	}
+	right = reference_decide(c->state.view.buckets, claim, n);
+	if (right == c->state.view.buckets)
+		return;
+	for (uint16_t i = 0; i < 8; i++)
+		change[i] = (struct change){ SUBJECT_BUCKETS, (uint8_t)(right >> (56 - 8 * i)), i };
+	snprintf(reason, sizeof(reason), "switches that announce must have the buckets %016llx", (unsigned long long)right);
+	batch_changes(b, reason, change, 8);
+}
+
 void drain_progress(struct control *c, struct batch *b)
 {
 	uint64_t installed;
 
 	switch_progress(c, b);
+	name_reference(c, b);
 	installed = control_installed(c);
 	second_steps(c, b, installed);
 	settle(c, b, installed);

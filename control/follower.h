@@ -35,6 +35,7 @@ struct view {
 	uint8_t host_health[HOST_ID_MAX + 1];
 	uint8_t switch_admin[POP_SWITCHES_MAX + 1];
 	uint8_t vip_admin[POP_VIPS_MAX]; /* by position in pop->vip */
+	uint64_t buckets; /* digest of the buckets that every switch that announces must have; 0: nobody has shown any yet */
 };
 
 enum view_change { VIEW_POP = 1, VIEW_TABLE = 2, VIEW_HOSTS = 4, VIEW_SWITCHES = 8, VIEW_VIPS = 16 };

@@ -166,7 +166,7 @@ int body_moves(const uint8_t *body, size_t len, struct move *move, size_t *n)
 
 static bool change_valid(const struct change *c)
 {
-	if (c->value > 2)
+	if (c->value > 2 && c->subject != SUBJECT_BUCKETS)
 		return false;
 	switch ((enum subject)c->subject) {
 	case SUBJECT_HOST_ADMIN:
@@ -176,6 +176,8 @@ static bool change_valid(const struct change *c)
 		return c->id >= 1 && c->id <= 64;
 	case SUBJECT_VIP_ADMIN:
 		return c->id < 1024;
+	case SUBJECT_BUCKETS:
+		return c->id < 8;
 	}
 	return false;
 }

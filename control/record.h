@@ -36,7 +36,13 @@ enum record_type {
 	RECORD_SNAPSHOT = 5, /* everything, in place of the log up to its index (control/state.h) */
 };
 
-enum subject { SUBJECT_HOST_ADMIN = 1, SUBJECT_HOST_HEALTH, SUBJECT_SWITCH_ADMIN, SUBJECT_VIP_ADMIN };
+enum subject {
+	SUBJECT_HOST_ADMIN = 1,
+	SUBJECT_HOST_HEALTH,
+	SUBJECT_SWITCH_ADMIN,
+	SUBJECT_VIP_ADMIN,
+	SUBJECT_BUCKETS, /* id: byte 0 (highest) to 7 of the digest of buckets that all switches must have; value: the byte */
+};
 
 struct wire_move {
 	uint8_t bucket[2], host[3][2], next[2], fresh[2]; /* big-endian */
@@ -50,7 +56,7 @@ _Static_assert(sizeof(struct wire_change) == 4, "a format");
 
 struct change {
 	uint8_t subject; /* enum subject */
-	uint8_t value;	 /* enum admin or enum health */
+	uint8_t value;	 /* enum admin or enum health, or a byte */
 	uint16_t id;
 };
 

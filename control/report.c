@@ -40,13 +40,15 @@ static bool is_type(const json_t *json, const char *type)
 int switch_report_read(const json_t *json, struct switch_report *out)
 {
 	json_t *hosts = json_object_get(json, "hosts"), *port;
-	const char *key;
+	const char *key, *buckets;
 
 	memset(out, 0, sizeof(*out));
 	if (!is_type(json, "switch"))
 		return -EBADMSG;
 	out->announcing = json_is_true(json_object_get(json, "announcing"));
 	out->drained = json_is_true(json_object_get(json, "drained"));
+	buckets = json_string_value(json_object_get(json, "buckets"));
+	out->buckets = buckets && strlen(buckets) == 16 ? strtoull(buckets, NULL, 16) : 0;
 	json_object_foreach(hosts, key, port) {
 		uint16_t id = host_key(key);
 

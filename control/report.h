@@ -9,7 +9,8 @@
  *     "announcing": true,             routes installed and BIRD has them (or no bird_socket)
  *     "drained": true,                withdrawn, and VIP counters silent for policy.silence_ms
  *     "buckets_proven": true,         bucket equality shown; false carries "buckets_why"
- *     "hash_family": "baton-flow/1",  "hash_seed": n,        what was proven
+ *     "buckets": "<16 hex>",          digest of the buckets that sampled flows get here; absent: not known
+ *     "hash_family": "baton-flow/1",  "hash_seed": n,        by which they were computed
  *     "vip_packets": n,               packets to VIPs so far
  *     "hosts": { "1": { "carrier": true, "datapath": true } },     by host id, own ports only
  *     "alarms": [ "text", ... ] }
@@ -47,6 +48,7 @@
 
 struct switch_report {
 	bool announcing, drained;
+	uint64_t buckets; /* 0: not known */
 	uint8_t host[HOST_ID_MAX + 1]; /* PORT_* by host id; 0: no port to it */
 };
 

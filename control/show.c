@@ -237,6 +237,7 @@ static json_t *show_switches(struct controller *c)
 		set_bool(o, "announcing", cs->connected && cs->reported && cs->report.announcing);
 		set_bool(o, "drained", cs->connected && cs->reported && cs->report.drained);
 		from_report(o, rep, "buckets_proven", json_false());
+		from_report(o, rep, "buckets", json_string(""));
 		from_report(o, rep, "buckets_why", json_string(""));
 		from_report(o, rep, "alarms", json_array());
 		for (n = 0; n < pop->n_hosts; n++) {
@@ -308,7 +309,7 @@ static json_t *show_vips(struct controller *c)
 
 static json_t *changes_json(const struct controller *c, const struct record *r)
 {
-	static const char *const kind[] = { "", "host", "host", "switch", "vip" };
+	static const char *const kind[] = { "", "host", "host", "switch", "vip", "pop" };
 	struct change *ch = malloc(BUCKETS_MAX * sizeof(*ch));
 	const struct pop *pop = c->core.state.view.pop;
 	size_t i, n = BUCKETS_MAX;
@@ -317,6 +318,8 @@ static json_t *changes_json(const struct controller *c, const struct record *r)
 	if (!ch || body_changes(r->body, r->body_len, ch, &n))
 		n = 0;
 	for (i = 0; i < n; i++) {
+		if (ch[i].subject == SUBJECT_BUCKETS) /* the record's reason says it in one piece */
+			continue;
 		const struct switch_conf *s = pop_switch(pop, ch[i].id);
 		const char *name = ch[i].subject == SUBJECT_SWITCH_ADMIN ? (s ? s->name : "?") :
 				   ch[i].subject == SUBJECT_VIP_ADMIN ? (ch[i].id < pop->n_vips ? pop->vip[ch[i].id].name : "?") :

@@ -188,10 +188,15 @@ static void apply_change(struct view *v, const struct change *c, unsigned *what)
 		v->vip_admin[c->id] = c->value;
 		*what |= VIEW_VIPS;
 		break;
+	case SUBJECT_BUCKETS:
+		v->buckets &= ~(0xffull << (56 - 8 * c->id));
+		v->buckets |= (uint64_t)c->value << (56 - 8 * c->id);
+		*what |= VIEW_SWITCHES;
+		break;
 	}
 }
 
-#define CHANGES_MAX (2 * HOST_ID_MAX + POP_SWITCHES_MAX + POP_VIPS_MAX)
+#define CHANGES_MAX (2 * HOST_ID_MAX + POP_SWITCHES_MAX + POP_VIPS_MAX + 8)
 
 static int apply_changes(struct state *s, const uint8_t *body, size_t len, unsigned *what)
 {
@@ -272,6 +277,8 @@ uint8_t *state_snapshot(const struct state *s, size_t *len)
 	for (id = 0; id < POP_VIPS_MAX; id++)
 		if (s->view.vip_admin[id] != ADMIN_IN)
 			c[n++] = (struct change){ SUBJECT_VIP_ADMIN, s->view.vip_admin[id], id };
+	for (id = 0; id < 8 && s->view.buckets; id++)
+		c[n++] = (struct change){ SUBJECT_BUCKETS, (uint8_t)(s->view.buckets >> (56 - 8 * id)), id };
 	changes = body_put_changes("", c, n, &changes_len);
 	for (b = 0; b < s->table.n_buckets; b++)
 		move[b] = (struct move){ b, s->table.bucket[b] };

@@ -8,6 +8,7 @@
  *     pace US     microseconds for a row (131)
  *     fail N      the apply fails after N rows
  *     stall N     the apply stops after N rows, until the word is gone
+ *     seed N      flows are hashed with another seed: buckets that are not the others'
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -33,6 +34,7 @@ struct paced_fabric {
 	uint32_t rows;		 /* rewritten in this apply */
 	uint64_t begun_ns;
 	unsigned pace_us, fail_at, stall_at; /* UINT_MAX: never */
+	unsigned seed;			     /* 0: the log's */
 	void (*done)(void *ctx, int err, const char *why);
 	void *ctx;
 };
@@ -51,6 +53,7 @@ static void read_knobs(struct paced_fabric *f)
 
 	f->pace_us = ROW_US;
 	f->fail_at = f->stall_at = UINT32_MAX;
+	f->seed = 0;
 	while (in && fscanf(in, "%15s %u", word, &n) == 2) {
 		if (!strcmp(word, "pace"))
 			f->pace_us = n;
@@ -58,6 +61,8 @@ static void read_knobs(struct paced_fabric *f)
 			f->fail_at = n;
 		else if (!strcmp(word, "stall"))
 			f->stall_at = n;
+		else if (!strcmp(word, "seed"))
+			f->seed = n;
 	}
 	if (in)
 		fclose(in);
@@ -180,6 +185,8 @@ static void paced_apply(struct fabric *fabric, const struct fabric_want *want,
 	f->ctx = ctx;
 	fabric_want_free(&f->want);
 	err = fabric_want_copy(&f->want, want);
+	if (!err && f->seed)
+		f->want.hash_seed = f->seed;
 	if (!err && f->n_now != want->n_buckets) {
 		/* The first apply has nothing to be slow about: there is no traffic before it. */
 		free(f->now);

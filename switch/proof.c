@@ -140,8 +140,18 @@ void proof_frames(const struct address vip[2], uint8_t (*frame)[PROOF_FRAME_LEN]
 	}
 }
 
+/* FNV-1a over the numbers, never 0. */
+static uint64_t digest_of(const uint32_t *bucket, size_t n, uint32_t n_buckets)
+{
+	uint64_t h = (0xcbf29ce484222325ull ^ n_buckets) * 0x100000001b3ull;
+
+	for (size_t i = 0; i < n; i++)
+		h = (h ^ bucket[i]) * 0x100000001b3ull;
+	return h ? h : 1;
+}
+
 int proof_run(const struct fabric_ops *ops, struct fabric *f, uint32_t hash_seed, uint32_t n_buckets, size_t n,
-	      char *why, size_t why_len)
+	      struct proof_digest *digest, char *why, size_t why_len)
 {
 	uint8_t(*frame)[PROOF_FRAME_LEN] = calloc(n, sizeof(*frame));
 	uint32_t *want = calloc(n, sizeof(*want)), *got = calloc(n, sizeof(*got));
@@ -149,6 +159,8 @@ int proof_run(const struct fabric_ops *ops, struct fabric *f, uint32_t hash_seed
 	size_t wrong = 0, first = 0;
 	struct address vip[2];
 
+	if (digest)
+		*digest = (struct proof_digest){ 0, 0 };
 	if (!err) {
 		proof_vips(vip);
 		proof_frames(vip, frame, want, n, hash_seed, n_buckets);
@@ -158,6 +170,10 @@ int proof_run(const struct fabric_ops *ops, struct fabric *f, uint32_t hash_seed
 		snprintf(why, why_len, "probe frames did not come through the %s fabric: %s", ops->caps->name,
 			 strerror(-err));
 	} else {
+		if (digest) {
+			digest->all = digest_of(got, n, n_buckets);
+			digest->few = digest_of(got, n < PROOF_FLOWS_FEW ? n : PROOF_FLOWS_FEW, n_buckets);
+		}
 		for (size_t i = n; i-- > 0;) {
 			if (want[i] != got[i]) {
 				wrong++;

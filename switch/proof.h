@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Proof of bucket equality.  All switches of a POP must put a flow into the same bucket.  Each proves for
- * itself that its real forwarding path does what the log's seed and this project's hash say; thus all
- * are equal.  The proof sends real frames, sampled over families, protocols and ICMP errors, to probe
+ * Proof of bucket equality.  All switches of a POP must put a flow into the same bucket.  Each sees whether
+ * its real forwarding path does what the log's seed and this project's hash say, and reports a digest of the
+ * buckets that it found; that of the POP is named in the log (control/reference.h), and only it decides.  The proof sends real frames, sampled over families, protocols and ICMP errors, to probe
  * VIPs through the forwarding path and compares with flow_hash() computed here.
  *
  * Probe VIPs: the IPv4 dummy address (RFC 7600), and one of the discard-only prefix (RFC 6666): neither
@@ -18,6 +18,7 @@
 #define PROBE_VIP6 "100::ba70"
 #define PROOF_FRAME_LEN 128
 #define PROOF_FLOWS_MAX 16384
+#define PROOF_FLOWS_FEW 64
 
 void proof_vips(struct address vip[2]);
 
@@ -28,8 +29,14 @@ void proof_vips(struct address vip[2]);
 void proof_frames(const struct address vip[2], uint8_t (*frame)[PROOF_FRAME_LEN], uint32_t *bucket, size_t n,
 		  uint32_t hash_seed, uint32_t n_buckets);
 
-/* Sends n frames through the fabric.  0 if all buckets are right; else -errno and why. */
+/* Of the buckets that flows really get; 0: frames did not come through.  Equal fabrics have equal digests. */
+struct proof_digest {
+	uint64_t all; /* of all n flows */
+	uint64_t few; /* of the first PROOF_FLOWS_FEW */
+};
+
+/* Sends n frames through the fabric.  0 if all buckets are right; else -errno and why.  digest may be NULL. */
 int proof_run(const struct fabric_ops *ops, struct fabric *f, uint32_t hash_seed, uint32_t n_buckets, size_t n,
-	      char *why, size_t why_len);
+	      struct proof_digest *digest, char *why, size_t why_len);
 
 #endif

@@ -27,7 +27,6 @@
 #define RETRY_MS 500
 #define PROVE_EVERY_MS 10000
 #define PROOF_FLOWS_FIRST 1024
-#define PROOF_FLOWS_AGAIN 64
 
 const double apply_bucket_seconds[APPLY_BUCKETS] = { 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1 };
 
@@ -76,10 +75,17 @@ static void on_after(evutil_socket_t fd, short what, void *ctx)
 }
 
 /* --- announcing ---------------------------------------------------------------------------------- */
+enum bucket_proof switchd_proof(const struct switchd *s)
+{
+	const struct view *v = follower_view(s->follower);
+
+	return proof_judge(s->buckets.all, v ? v->buckets : 0);
+}
+
 void switchd_announce(struct switchd *s)
 {
 	const struct view *v = follower_view(s->follower);
-	struct announce_self self = { .id = s->id, .installed = s->installed, .proof = s->proof, .routed = s->want.vip,
+	struct announce_self self = { .id = s->id, .installed = s->installed, .proof = switchd_proof(s), .routed = s->want.vip,
 				      .n_routed = s->installed ? s->want.n_vips : 0 };
 	struct announcement *a = NULL;
 	size_t n = 0;
@@ -104,26 +110,28 @@ static void on_speaker(void *ctx, const struct speaker_status *st)
 /* --- proof --------------------------------------------------------------------------------------- */
 static void prove(struct switchd *s, size_t flows)
 {
-	enum bucket_proof before = s->proof;
+	struct proof_digest found;
+	bool knew = s->buckets.all != 0, before = s->proven;
 	int err;
 
 	if (!s->installed || s->applying)
 		return;
-	err = proof_run(s->ops, s->fabric, s->want.hash_seed, s->want.n_buckets, flows, s->proof_why,
+	err = proof_run(s->ops, s->fabric, s->want.hash_seed, s->want.n_buckets, flows, &found, s->proof_why,
 			sizeof(s->proof_why));
 	s->proofs++;
 	/* Frames that did not come through say nothing about buckets: what was known stays known. */
-	if (!err)
-		s->proof = PROOF_EQUAL;
-	else if (err == -EILSEQ)
-		s->proof = PROOF_DIFFERENT;
-	if (err && (before != s->proof || before == PROOF_PENDING))
+	if (found.all) {
+		s->proven = !err;
+		if (flows == PROOF_FLOWS_FIRST)
+			s->buckets = found;
+		else if (found.few != s->buckets.few)
+			s->buckets = (struct proof_digest){ 0, 0 }; /* other buckets than before: look closely */
+	}
+	if (err && (before || !knew))
 		log_error("bucket equality is not proven: %s", s->proof_why);
-	else if (before != s->proof)
+	else if (!err && !before)
 		log_notice("buckets proven: hash %s, seed %#x, %zu flows", HASH_FAMILY, s->want.hash_seed, flows);
-	if (before != s->proof)
-		switchd_announce(s);
-	arm(s->prove, s->proof == PROOF_EQUAL ? PROVE_EVERY_MS : RETRY_MS);
+	afterwards(s);
 }
 
 static void on_prove(evutil_socket_t fd, short what, void *ctx)
@@ -132,8 +140,8 @@ static void on_prove(evutil_socket_t fd, short what, void *ctx)
 
 	(void)fd;
 	(void)what;
-	prove(s, s->proof == PROOF_EQUAL ? PROOF_FLOWS_AGAIN : PROOF_FLOWS_FIRST);
-	arm(s->prove, s->proof == PROOF_EQUAL ? PROVE_EVERY_MS : RETRY_MS);
+	prove(s, s->buckets.all && s->proven ? PROOF_FLOWS_FEW : PROOF_FLOWS_FIRST);
+	arm(s->prove, s->buckets.all ? PROVE_EVERY_MS : RETRY_MS);
 }
 
 /* --- installing ---------------------------------------------------------------------------------- */
@@ -172,6 +180,7 @@ static void on_applied(void *ctx, int err, const char *why)
 	if (!s->installed) {
 		s->installed = true;
 		prove(s, PROOF_FLOWS_FIRST);
+		arm(s->prove, s->buckets.all ? PROVE_EVERY_MS : RETRY_MS);
 	}
 	afterwards(s);
 }
@@ -262,7 +271,8 @@ static void close_parts(struct switchd *s, bool remove)
 	s->speaker = NULL;
 	s->probe = NULL;
 	s->installed = s->applying = false;
-	s->proof = PROOF_PENDING;
+	s->buckets = (struct proof_digest){ 0, 0 };
+	s->proven = false;
 }
 
 static int open_parts(struct switchd *s, const struct pop *pop, const struct switch_conf *sw)

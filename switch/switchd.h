@@ -11,6 +11,7 @@
 #include "control/follower.h"
 #include "switch/fabric.h"
 #include "switch/host_probe.h"
+#include "switch/proof.h"
 
 #define APPLY_BUCKETS 8 /* of the histogram of apply times */
 
@@ -31,7 +32,8 @@ struct switchd {
 	bool applying, installed;
 	uint64_t applying_index, installed_index, apply_began_ns;
 
-	enum bucket_proof proof;
+	struct proof_digest buckets; /* what the last whole proof found */
+	bool proven;		     /* and that it is what our own hash says; the log decides, not this */
 	char proof_why[256], fabric_why[256];
 	struct event *report, *retry, *prove, *after;
 
@@ -44,6 +46,7 @@ struct switchd {
 extern const double apply_bucket_seconds[APPLY_BUCKETS];
 
 const struct switch_conf *switchd_conf(const struct switchd *s); /* NULL: the configuration does not name us */
+enum bucket_proof switchd_proof(const struct switchd *s);
 void switchd_announce(struct switchd *s);
 json_t *switchd_report(struct switchd *s);
 json_t *switchd_answer(struct switchd *s, json_t *question); /* switchd_ask.c */

@@ -111,7 +111,7 @@ static json_t *show(struct switchd *s)
 	return json_pack("{s:b, s:s, s:s, s:I, s:I, s:b, s:I, s:I, s:I, s:f, s:o, s:o}", "ok", 1, "fabric",
 			 s->ops ? s->ops->caps->name : "", "hash_family", HASH_FAMILY, "hash_seed",
 			 (json_int_t)s->want.hash_seed, "index", (json_int_t)s->installed_index, "buckets_proven",
-			 s->proof == PROOF_EQUAL, "buckets", (json_int_t)s->want.n_buckets, "rows", (json_int_t)s->want.n_fdb,
+			 switchd_proof(s) == PROOF_EQUAL, "buckets", (json_int_t)s->want.n_buckets, "rows", (json_int_t)s->want.n_fdb,
 			 "table_changes", (json_int_t)s->applies, "last_change_ms", (double)s->apply_ns_last / 1e6, "counters",
 			 counters, "differences", differences(s));
 }

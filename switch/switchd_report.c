@@ -27,7 +27,7 @@ static bool announcing(const struct switchd *s)
 	const struct speaker_status *st = s->speaker ? speaker_status(s->speaker) : NULL;
 	const struct switch_conf *sw = switchd_conf(s);
 
-	if (!st || !sw || !s->installed || s->proof != PROOF_EQUAL || !st->in_kernel)
+	if (!st || !sw || !s->installed || switchd_proof(s) != PROOF_EQUAL || !st->in_kernel)
 		return false;
 	return !sw->bird_socket[0] || (st->bird_reached && st->exported);
 }
@@ -55,6 +55,20 @@ static void alarm_add(json_t *alarms, const char *text)
 		json_array_append_new(alarms, json_string(text));
 }
 
+/* What an operator must know of the buckets; empty when all is well. */
+static void buckets_why(const struct switchd *s, char *why, size_t len)
+{
+	const struct view *v = follower_view(s->follower);
+
+	snprintf(why, len, "%s", s->proof_why);
+	if (switchd_proof(s) == PROOF_DIFFERENT)
+		snprintf(why, len,
+			 "its buckets (%016llx) are not those of the switches that announce (%016llx): run the same version "
+			 "and seed on all%s%s",
+			 (unsigned long long)s->buckets.all, (unsigned long long)v->buckets, s->proof_why[0] ? "; " : "",
+			 s->proof_why);
+}
+
 json_t *switchd_report(struct switchd *s)
 {
 	const struct view *v = follower_view(s->follower);
@@ -62,9 +76,12 @@ json_t *switchd_report(struct switchd *s)
 	uint64_t silence = vip_silence_ms(s);
 	bool out = v && v->switch_admin[s->id] == ADMIN_OUT, in = announcing(s);
 	json_t *alarms = json_array(), *r;
+	char why[sizeof(s->proof_why) + 160], digest[17];
 
+	buckets_why(s, why, sizeof(why));
+	snprintf(digest, sizeof(digest), "%016llx", (unsigned long long)s->buckets.all);
 	alarm_add(alarms, s->fabric_why);
-	alarm_add(alarms, s->proof_why);
+	alarm_add(alarms, why);
 	alarm_add(alarms, follower_alarm(s->follower));
 	if (s->speaker)
 		alarm_add(alarms, speaker_status(s->speaker)->why);
@@ -72,9 +89,11 @@ json_t *switchd_report(struct switchd *s)
 		      in && !out, "drained",
 		      out && v && silence >= v->pop->policy.silence_ms && s->speaker &&
 			      speaker_status(s->speaker)->in_kernel,
-		      "buckets_proven", s->proof == PROOF_EQUAL, "buckets_why", s->proof_why, "hash_family", HASH_FAMILY,
+		      "buckets_proven", switchd_proof(s) == PROOF_EQUAL, "buckets_why", why, "hash_family", HASH_FAMILY,
 		      "hash_seed", (json_int_t)s->want.hash_seed, "vip_packets", (json_int_t)s->vip_packets, "hosts",
 		      hosts_of(s, sw), "alarms", alarms);
+	if (s->buckets.all)
+		json_object_set_new(r, "buckets", json_string(digest));
 	return r;
 }
 
@@ -116,7 +135,7 @@ void switchd_collect(void *ctx, struct metrics *m)
 	for (size_t i = 0; i < n; i++)
 		metric_sample(m, (double)c[i].packets, "reason", c[i].name, NULL);
 	metric_family(m, "baton_switch_buckets_proven", METRIC_GAUGE, "1 if bucket equality is proven");
-	metric_sample(m, s->proof == PROOF_EQUAL, NULL);
+	metric_sample(m, switchd_proof(s) == PROOF_EQUAL, NULL);
 	metric_family(m, "baton_switch_announcing", METRIC_GAUGE, "1 if VIPs are announced");
 	metric_sample(m, announcing(s), NULL);
 	metric_family(m, "baton_switch_controller_reachable", METRIC_GAUGE, "1 if a controller can be reached");

@@ -255,7 +255,7 @@ static void assert_right(size_t flows)
 
 	if (what)
 		fail_msg("%s: %s differ", bed.ops->caps->name, what);
-	if (proof_run(bed.ops, bed.fabric, SEED, bed.pop.buckets, flows, why, sizeof(why)))
+	if (proof_run(bed.ops, bed.fabric, SEED, bed.pop.buckets, flows, NULL, why, sizeof(why)))
 		fail_msg("%s: %s", bed.ops->caps->name, why);
 }
 
@@ -359,9 +359,9 @@ static void test_another_seed_is_seen(void **state)
 		up(ops, 256);
 		bed.pop.hash_seed = SEED + 1; /* as if another seed had reached the programs */
 		assert_int_equal(apply(), 0);
-		assert_int_equal(proof_run(ops, bed.fabric, SEED, 256, 256, why, sizeof(why)), -EILSEQ);
+		assert_int_equal(proof_run(ops, bed.fabric, SEED, 256, 256, NULL, why, sizeof(why)), -EILSEQ);
 		print_message("%s: %s\n", ops->caps->name, why);
-		assert_int_equal(proof_run(ops, bed.fabric, SEED + 1, 256, 256, why, sizeof(why)), 0);
+		assert_int_equal(proof_run(ops, bed.fabric, SEED + 1, 256, 256, NULL, why, sizeof(why)), 0);
 		bed.pop.hash_seed = SEED;
 		assert_int_equal(apply(), 0);
 		assert_right(256);
