@@ -173,7 +173,7 @@ static int watch_kernel(struct agentd *a)
 
 static int start(struct agentd *a)
 {
-	static const struct follower_ops ops = { view_changed, asked, reachable };
+	static const struct follower_ops ops = { .changed = view_changed, .ask = asked, .reachable = reachable };
 	struct host *h = &a->host;
 	struct conf_errors errors = { 0 };
 	struct pop *boot;

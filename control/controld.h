@@ -7,6 +7,7 @@
 #include "base/daemon.h"
 #include "base/metrics.h"
 #include "control/control.h"
+#include "control/ticket_seed.h"
 
 #define HISTORY_MAX 4096 /* records kept in memory: what followers catch up from, and `show log` */
 #define PEERS_MAX 4200
@@ -85,6 +86,7 @@ struct controller {
 	uint64_t next_inquiry, started_ms, refused_bytes, lost, last_lost_log_ms;
 	int append_err;
 	struct move_clock moves;
+	struct ticket_seed tickets; /* drawn when the first host comes; period_s 0 until then */
 };
 
 /* controld.c: one event through the core, and what follows from it until it rests. */

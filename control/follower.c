@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "control/state.h"
+#include "control/ticket_seed.h"
 #include "control/wire.h"
 
 #define CACHE_NAME "follower.snapshot"
@@ -285,6 +287,15 @@ void follower_answer(struct follower_question *q, json_t *answer)
 	free(q);
 }
 
+static void on_tickets(struct follower *f, const uint8_t *p, size_t len)
+{
+	struct ticket_seed seed;
+
+	if (f->ops->tickets && !ticket_seed_get(p, len, &seed))
+		f->ops->tickets(f->ctx, &seed);
+	OPENSSL_cleanse(&seed, sizeof(seed));
+}
+
 /* --- links ---------------------------------------------------------------------------------------- */
 
 static int link_up(void *ctx, struct session *s, const struct identity *peer)
@@ -327,6 +338,9 @@ static void link_message(void *ctx, struct session *s, uint16_t type, const uint
 		break;
 	case WIRE_ASK:
 		on_ask(l, body, len);
+		break;
+	case WIRE_TICKETS:
+		on_tickets(l->f, body, len);
 		break;
 	default: /* a later version's message */
 		break;

@@ -41,6 +41,7 @@ struct view {
 enum view_change { VIEW_POP = 1, VIEW_TABLE = 2, VIEW_HOSTS = 4, VIEW_SWITCHES = 8, VIEW_VIPS = 16 };
 
 struct follower;
+struct ticket_seed;
 struct follower_question;
 
 struct follower_ops {
@@ -50,6 +51,8 @@ struct follower_ops {
 	void (*ask)(void *ctx, json_t *question, struct follower_question *q);
 	/* No controller could be reached for a while, or one can again. */
 	void (*reachable)(void *ctx, bool reachable);
+	/* Hosts: a controller sent its seed of session ticket keys; optional.  Valid during the call, wiped after. */
+	void (*tickets)(void *ctx, const struct ticket_seed *seed);
 };
 
 /* state_dir may be NULL: nothing is cached.  boot: the local pop.yaml, for the controllers' addresses. */

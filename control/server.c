@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Sessions with switches and hosts: sends them the log, takes acknowledgements and reports, relays questions. */
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/log.h"
 #include "control/controld.h"
@@ -52,6 +54,27 @@ static void peer_remove(struct peer *p)
 	session_free(p->session);
 	json_decref(p->report);
 	free(p);
+}
+
+/* The seed as of the epoch before this one: no older ticket can be opened by whoever comes now. */
+static void send_tickets(struct peer *p)
+{
+	struct ticket_seed *seed = &p->c->tickets;
+	uint64_t now_s = (uint64_t)time(NULL);
+	uint8_t out[TICKET_SEED_LEN];
+	int err = 0;
+
+	if (p->who.role != ROLE_HOST)
+		return;
+	if (!seed->period_s)
+		err = ticket_seed_new(seed, now_s);
+	if (err || ticket_seed_advance(seed, now_s / seed->period_s - 1)) {
+		log_error("no randomness for session ticket keys: hosts resume only their own sessions");
+		return;
+	}
+	ticket_seed_put(seed, out);
+	session_send(p->session, WIRE_TICKETS, out, sizeof(out));
+	OPENSSL_cleanse(out, sizeof(out));
 }
 
 static int on_up(void *ctx, struct session *s, const struct identity *who)
@@ -195,6 +218,7 @@ static void on_message(void *ctx, struct session *s, uint16_t type, const uint8_
 	switch (type) {
 	case WIRE_HELLO:
 		on_hello(p, body, len);
+		send_tickets(p);
 		break;
 	case WIRE_ACK:
 		if (len >= 8)

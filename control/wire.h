@@ -11,6 +11,8 @@
  *   FAIL      follower  be64 index | text: could not be installed
  *   REPORT    follower  JSON (control/report.h)
  *   ASK       control   be64 id | JSON            ANSWER  follower  be64 id | JSON
+ *   TICKETS   control   a seed of session ticket keys (control/ticket_seed.h), to hosts only, when they come up.
+ *                       The one secret that is sent: no log, no cache, no report holds it
  */
 #ifndef CONTROL_WIRE_H
 #define CONTROL_WIRE_H
@@ -34,6 +36,7 @@ enum wire_type {
 	WIRE_REPORT,
 	WIRE_ASK,
 	WIRE_ANSWER,
+	WIRE_TICKETS,
 };
 
 struct wire_hello {

@@ -23,6 +23,7 @@
 #include "base/ctl.h"
 #include "base/log.h"
 #include "l7/backend.h"
+#include "l7/ticket.h"
 #include "l7/l7d.h"
 
 #define LOG_FLUSH_MS 200
@@ -329,9 +330,18 @@ static int start_workers(struct l7d *d, unsigned n)
 	return err;
 }
 
+/* The POP's session ticket keys came. */
+static void tickets(void *ctx, const struct ticket_seed *seed)
+{
+	(void)ctx;
+	if (tickets_use_seed(seed))
+		log_error("the controller's session ticket keys are not used: its clock and ours are far apart; sessions resume "
+			  "only where they began");
+}
+
 static int follow(struct l7d *d)
 {
-	static const struct follower_ops ops = { view_changed, asked, reachable };
+	static const struct follower_ops ops = { view_changed, asked, reachable, tickets };
 	struct conf_errors errors = { 0 };
 	struct pop *boot = pop_load(d->daemon.config, &errors);
 	int err;

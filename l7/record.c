@@ -18,7 +18,6 @@
 #define KEY_UPDATE_LEN (HEAD + 5 + 1 + TAG)
 #define COPY_MAX 1024	    /* below it, copying is cheaper than a second call of the cipher */
 #define MESSAGE_MAX 0x10100 /* a message after the handshake that is skipped: a ticket, a ClientHello */
-#define REPLY_ROOM 64	    /* for one alert or KeyUpdate */
 
 enum content { CONTENT_ALERT = 21, CONTENT_HANDSHAKE = 22, CONTENT_DATA = 23 };
 enum message { HELLO_REQUEST = 0, CLIENT_HELLO = 1, NEW_SESSION_TICKET = 4, KEY_UPDATE = 24 };
@@ -40,6 +39,7 @@ struct record_layer {
 	struct record_state s;
 	struct record_context reading, writing;
 	struct record_suite suite;
+	bool owes_update, owes_warning; /* within record_open: one answer for all that one call found */
 };
 
 static bool is_13(const struct record_layer *r)
@@ -330,8 +330,7 @@ static int on_key_update(struct record_layer *r, uint8_t request, size_t behind,
 	if (request > 1)
 		return fail(r, ILLEGAL_PARAMETER, -EPROTO, reply);
 	err = next_key(r, &r->s.read, &r->reading);
-	if (!err && request && !r->s.write_closed)
-		err = record_key_update(r, false, reply);
+	r->owes_update |= request;
 	return err ? fail(r, INTERNAL_ERROR, err, reply) : 0;
 }
 
@@ -358,7 +357,8 @@ static int on_message(struct record_layer *r, struct buffer *reply)
 		return fail(r, UNEXPECTED_MESSAGE, -ENOBUFS, reply);
 	r->s.body_left = len;
 	/* RFC 5246 section 7.2.2: renegotiation is refused by a warning, and the connection goes on. */
-	return is_13(r) ? 0 : send_alert(r, WARNING, NO_RENEGOTIATION, reply);
+	r->owes_warning |= !is_13(r);
+	return 0;
 }
 
 static int on_handshake(struct record_layer *r, const uint8_t *p, size_t n, struct buffer *reply)
@@ -497,9 +497,22 @@ static int open_next(struct record_layer *r, struct buffer *raw, struct buffer *
 	return err ? err : 1;
 }
 
+/* RFC 8446 section 4.6.3: one KeyUpdate answers any number of requests. */
+static int answer(struct record_layer *r, struct buffer *reply)
+{
+	int err = 0;
+
+	if (r->owes_update && !r->s.write_closed)
+		err = record_key_update(r, false, reply);
+	if (r->owes_warning && !err)
+		err = send_alert(r, WARNING, NO_RENEGOTIATION, reply);
+	r->owes_update = r->owes_warning = false;
+	return err ? fail(r, INTERNAL_ERROR, err, reply) : 0;
+}
+
 int record_open(struct record_layer *r, struct buffer *raw, struct buffer *plain, size_t plain_max, struct buffer *reply)
 {
-	int rc;
+	int rc, err;
 
 	if (r->s.failed)
 		return -EPROTO;
@@ -509,7 +522,8 @@ int record_open(struct record_layer *r, struct buffer *raw, struct buffer *plain
 		rc = open_next(r, raw, plain, plain_max, reply);
 	while (rc > 0);
 	buffer_consume(plain, 0); /* room that nothing came into is given back */
-	return rc;
+	err = answer(r, reply);
+	return err ? err : rc;
 }
 
 /* --- Life ---------------------------------------------------------------------------------------------------------- */

@@ -29,7 +29,7 @@
 /* What one record may need in `plain` (RFC 8446 section 5.2: the type's byte and padding count). */
 #define RECORD_OPEN_ROOM (RECORD_PLAIN_MAX + 1)
 #define RECORD_WIRE_MAX (5 + RECORD_PLAIN_MAX + 256) /* the longest record on the wire that is taken */
-#define RECORD_REPLY_MAX 1024	 /* alerts and KeyUpdates that may wait in `reply`: beyond it the peer floods us */
+#define RECORD_REPLY_MAX 64	 /* what one call of record_open may add to `reply`: one KeyUpdate, one alert */
 #define RECORD_CONTEXTS 1024	 /* cipher contexts a thread keeps, about 1 KB each, made when first needed */
 #define RECORD_NUISANCE_MAX 32	 /* KeyUpdates, empty records, warnings in a row that a peer may send ... */
 #define RECORD_NUISANCE_REPAID 4 /* ... and how many records with data pay for one */
@@ -110,7 +110,7 @@ const struct record_state *record_peek(const struct record_layer *r);
  *   -ECONNABORTED  the peer's alert: it gave up
  *   -EBADMSG, -EPROTO, -EMSGSIZE, -ENOBUFS   fatal: the peer is wrong or floods us (an alert is in reply)
  *   -ENOMEM
- * `reply` gets answers (KeyUpdate, alerts) up to RECORD_REPLY_MAX more bytes.  ★ What is sealed must leave in the
+ * `reply` gets answers (KeyUpdate, alerts) RECORD_REPLY_MAX more bytes at most.  ★ What is sealed must leave in the
  * order of sealing: `reply` is the buffer that record_seal fills, or is sent before anything sealed later.
  */
 int record_open(struct record_layer *r, struct buffer *raw, struct buffer *plain, size_t plain_max,

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Session ticket keys, shared by the POP so that a session resumes on any host.  A set has the key that
- * new tickets are made with first, then those that still open old ones (and the next, before it is used).
- * Keys come by control session, never by the log; until the first set arrives the process uses a random
- * key of its own, so resumption works on this host alone.
+ * Session ticket keys, alike on every host of the POP (control/ticket_seed.h has where they come from).
+ * Tickets are sealed with the present epoch's key; the one before opens too, and asks for a new ticket;
+ * so does the one after, for the clocks of hosts differ.  Two seeds are kept: after a controller's
+ * restart the tickets of the first still open until two epochs have gone by without it.
  *
- * The set in force is the process's: tickets_set() replaces it, handshakes on all workers see it at once.
+ * One struct tickets per process, for all workers: locked, since a handshake is no hot path.
  */
 #ifndef L7_TICKET_H
 #define L7_TICKET_H
@@ -13,22 +13,20 @@
 #include <openssl/ssl.h>
 #include <stdint.h>
 
-#define TICKET_KEYS_MAX 8
-#define TICKET_NAME_LEN 16
+#include "control/ticket_seed.h"
 
-struct ticket_key {
-	uint8_t name[TICKET_NAME_LEN]; /* public: stands in the ticket */
-	uint8_t aes[32];	       /* AES-256-CBC */
-	uint8_t mac[32];	       /* HMAC-SHA-256 */
-};
+struct tickets;
 
-struct ticket_keys {
-	uint32_t n; /* 1..TICKET_KEYS_MAX; key[0] seals */
-	struct ticket_key key[TICKET_KEYS_MAX];
-};
-
-void tickets_set(const struct ticket_keys *keys); /* copies; the caller wipes its own */
-/* Makes an SSL_CTX use them (SSL_CTX_set_tlsext_ticket_key_evp_cb). */
+struct tickets *tickets_new(void); /* NULL: no memory.  Until a seed comes, tickets are of this process alone */
+void tickets_free(struct tickets *t); /* after the SSL_CTXs that use it; wipes */
+/* A seed came (follower's `tickets`); now: seconds since 1970.  0, -EINVAL: a clock far from ours. */
+int tickets_seed(struct tickets *t, const struct ticket_seed *seed, uint64_t now_s);
+/* Uses them for every handshake of ctx.  0 or -EIO. */
+int tickets_attach(struct tickets *t, SSL_CTX *ctx);
+/* The process's own set, which l7d uses: all its workers, all its SSL_CTXs. */
 void tickets_use(SSL_CTX *ctx);
+int tickets_use_seed(const struct ticket_seed *seed); /* for the follower's `tickets` */
+/* For tests: the time that handshakes see; NULL: the clock. */
+void tickets_set_clock(struct tickets *t, uint64_t (*now_s)(void));
 
 #endif

@@ -27,6 +27,7 @@
 #include "base/log.h"
 #include "base/pki.h"
 #include "control/follower.h"
+#include "control/ticket_seed.h"
 
 #define SWITCHES 2
 #define HOSTS 4
@@ -40,6 +41,8 @@ struct member {
 	struct follower *f;
 	uint32_t owned_by_1; /* as this member has it installed */
 	unsigned changes;
+	struct ticket_seed seed; /* the last that came */
+	unsigned seeds;
 };
 
 static struct world {
@@ -121,7 +124,15 @@ static void on_ask(void *ctx, json_t *question, struct follower_question *q)
 	follower_answer(q, json_pack("{s:i, s:O}", "me", m->id, "client", json_object_get(question, "client")));
 }
 
-static const struct follower_ops ops = { .changed = on_changed, .ask = on_ask };
+static void on_tickets(void *ctx, const struct ticket_seed *seed)
+{
+	struct member *m = ctx;
+
+	m->seed = *seed;
+	m->seeds++;
+}
+
+static const struct follower_ops ops = { .changed = on_changed, .ask = on_ask, .tickets = on_tickets };
 
 static void on_tick(evutil_socket_t fd, short events, void *ctx)
 {
@@ -340,6 +351,28 @@ static void test_question(void **state)
 	assert_int_equal(status, 0);
 }
 
+/* Hosts have one secret among them, switches none; no file of the controller or a follower holds it. */
+static void test_ticket_seed(void **state)
+{
+	char command[256], hex[2 * TICKET_SECRET_LEN + 1];
+	struct ticket_seed *first = &world.m[SWITCHES].seed;
+	int i;
+
+	(void)state;
+	run_for(200);
+	for (i = 0; i < SWITCHES; i++)
+		assert_int_equal(world.m[i].seeds, 0);
+	for (; i < SWITCHES + HOSTS; i++) {
+		assert_true(world.m[i].seeds > 0);
+		assert_memory_equal(&world.m[i].seed, first, sizeof(*first));
+	}
+	for (i = 0; i < TICKET_SECRET_LEN; i++)
+		snprintf(hex + 2 * i, 3, "%02x", first->secret[i]);
+	snprintf(command, sizeof(command), "cd %s && [ $(find . -type f | wc -l) -gt 5 ] && ! find . -type f -exec cat {} + | od -An -v -tx1 | tr -d ' \\n' | grep -q %s",
+		 world.dir, hex);
+	assert_int_equal(system(command), 0);
+}
+
 static void test_verbs(void **state)
 {
 	static const char *const what[] = { "hosts", "buckets", "switches", "vips", "log" };
@@ -403,6 +436,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_drain_and_its_latency),
 		cmocka_unit_test(test_safe_to_reboot),
 		cmocka_unit_test(test_question),
+		cmocka_unit_test(test_ticket_seed),
 		cmocka_unit_test(test_verbs),
 		cmocka_unit_test(test_killed_in_a_drain),
 		cmocka_unit_test(test_another_log_is_refused),
