@@ -188,6 +188,7 @@ unsigned exchange_new(struct worker *w, const struct exchange_request *r, struct
 	x->head_room = (uint32_t)room;
 	x->front = r->front;
 	x->client = r->client;
+	x->owner = r->owner;
 	x->stream = r->stream;
 	x->w = w;
 	x->pool = p;

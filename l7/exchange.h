@@ -19,6 +19,7 @@
 #include "l7/chunked.h"
 #include "l7/worker.h"
 
+struct client;
 struct exchange;
 
 struct front_ops {
@@ -40,6 +41,7 @@ enum body_framing { BODY_NONE, BODY_LENGTH, BODY_CHUNKED, BODY_CLOSE };
 struct exchange {
 	const struct front_ops *front;
 	void *client; /* the front's */
+	struct client *owner;
 	int32_t stream; /* HTTP/2 */
 	struct worker *w;
 	struct wpool *pool;
@@ -74,6 +76,7 @@ struct exchange {
 struct exchange_request {
 	const struct front_ops *front;
 	void *client;
+	struct client *owner;
 	int32_t stream;
 	const struct edge *edge;
 	const struct sockaddr_storage *peer;

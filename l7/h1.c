@@ -401,7 +401,7 @@ static const struct front_ops front = { front_head, front_body, front_end, front
 
 void front_addresses(const struct exchange *x, const struct sockaddr_storage **peer, const struct sockaddr_storage **local)
 {
-	const struct client *c = x->client;
+	const struct client *c = x->owner;
 
 	*peer = (const void *)&c->peer;
 	*local = (const void *)&c->local;
@@ -414,7 +414,7 @@ static bool begin(struct client *c)
 	struct worker *w = c->s.w;
 	struct buffer *in = &c->s.in;
 	struct request_head *h = &w->head;
-	struct exchange_request r = { .front = &front, .client = c, .edge = c->edge, .secure = c->secure,
+	struct exchange_request r = { .front = &front, .client = c, .owner = c, .edge = c->edge, .secure = c->secure,
 				      .peer = (const void *)&c->peer, .snapshot = c->snapshot };
 	uint32_t max = c->edge->conf->head_max;
 	unsigned status;

@@ -1,9 +1,620 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* HTTP/2 on the client's side: refused for now. */
+/*
+ * HTTP/2 on the client's side, by nghttp2.  Each stream is an exchange of its own, towards backends that speak
+ * HTTP/1.1.  Flow control is end to end: a client's window opens as its body bytes are taken by the backend, and a
+ * backend is read as its client's window allows (nghttp2 pulls from the backend's buffer: nothing piles up between).
+ */
+#include <assert.h>
+#include <errno.h>
+#include <nghttp2/nghttp2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/clock.h"
+#include "l7/access.h"
 #include "l7/client.h"
-int h2_begin(struct client *c) { (void)c; return -1; }
-void h2_input(struct client *c) { (void)c; }
-void h2_room(struct client *c) { (void)c; }
-void h2_gone(struct client *c) { (void)c; }
-void h2_drain(struct client *c) { (void)c; }
-unsigned h2_active(const struct client *c) { (void)c; return 0; }
+#include "l7/tls.h"
+
+#define STREAMS_MAX 128
+#define STREAM_WINDOW 65535
+#define CONNECTION_WINDOW (1 << 20)
+#define FIELDS_MAX (ANSWER_FIELDS_MAX + 4)
+#define RESETS_MAX 200 /* streams that a client may reset per RESETS_MS: "rapid reset" (CVE-2023-44487) */
+#define RESETS_MS 10000
+
+struct h2_stream {
+	struct link link; /* in h2->streams */
+	struct client *c;
+	int32_t id;
+	struct exchange *x;
+	struct buffer body;    /* of the request: not taken yet; bounded by the stream's window */
+	bool body_ended, head_done, answer_begun, answer_ended, deferred, blocked, cut, head_only;
+	const uint8_t *p;      /* bytes of the answer that may be taken now */
+	size_t n, took;
+	uint64_t body_seen;
+	struct buffer own;     /* the body of an answer of our own */
+};
+
+struct h2 {
+	nghttp2_session *session;
+	struct link streams;
+	uint32_t n_streams, resets;
+	uint64_t resets_since_ms;
+	bool in_session; /* nghttp2 is on the stack */
+	bool draining;
+	int32_t reading; /* the stream whose head is being read into `head` */
+	struct request_head head;
+	int head_status;
+	bool pseudo_over;
+};
+
+static const struct front_ops front;
+
+unsigned h2_active(const struct client *c)
+{
+	return c->h2->n_streams;
+}
+
+static void stream_gone(struct h2_stream *s)
+{
+	struct exchange *x = s->x;
+
+	nghttp2_session_set_stream_user_data(s->c->h2->session, s->id, NULL);
+	s->x = NULL;
+	if (x)
+		exchange_abort(x, "the client gave up the stream");
+	link_out(&s->link);
+	s->c->h2->n_streams--;
+	buffer_free(&s->body);
+	buffer_free(&s->own);
+	free(s);
+}
+
+/* --- sending -------------------------------------------------------------------------------------------------- */
+static void send_soon(struct client *c)
+{
+	event_active(&c->s.write_event, EV_WRITE, 0);
+}
+
+/* Frames to the stream, while it is not too full. */
+static void h2_send(struct client *c)
+{
+	struct h2 *h = c->h2;
+	const uint8_t *p;
+	struct buffer plain = { 0 };
+
+	if (h->in_session || c->dead)
+		return;
+	h->in_session = true;
+	while (!c->s.error && !c->s.writing) {
+		ssize_t n = 0;
+
+		/* Frames are gathered into records: headers and a small body leave as one. */
+		while (buffer_len(&plain) < 16384 && (n = nghttp2_session_mem_send(h->session, &p)) > 0)
+			if (buffer_put(&plain, p, (size_t)n, SIZE_MAX / 2))
+				break;
+		if (!buffer_len(&plain)) {
+			if (n < 0)
+				c->s.error = EPROTO;
+			break;
+		}
+		stream_put(&c->s, buffer_head(&plain), buffer_len(&plain));
+		buffer_free(&plain);
+		if (buffer_len(&c->s.out) >= STREAM_OUT_HIGH)
+			stream_flush(&c->s);
+	}
+	buffer_free(&plain);
+	h->in_session = false;
+	stream_flush(&c->s);
+}
+
+static void wait_again(struct client *c)
+{
+	if (c->s.writing)
+		client_wait(c, WAIT_BODY);
+	else if (!c->h2->n_streams)
+		client_wait(c, WAIT_IDLE);
+	else
+		client_wait(c, WAIT_ANSWER);
+}
+
+/* Streams whose window or whose turn has come back.  From the beginning each time: any of them may end others. */
+static void resume_blocked(struct client *c)
+{
+	struct link *l;
+
+	for (l = c->h2->streams.next; !c->dead && !c->s.writing && !c->s.error && l != &c->h2->streams;) {
+		struct h2_stream *s = LINK_OF(l, struct h2_stream, link);
+
+		l = l->next;
+		if (!s->x || !s->blocked || !s->deferred)
+			continue;
+		s->blocked = false;
+		exchange_room(s->x);
+		l = c->h2->streams.next;
+	}
+}
+
+/* After anything that may have made work: send, then see whether the connection is over. */
+static void go_on(struct client *c)
+{
+	h2_send(c);
+	resume_blocked(c);
+	if (c->dead)
+		return;
+	if (c->s.error) {
+		client_close(c);
+		return;
+	}
+	if (!nghttp2_session_want_read(c->h2->session) && !nghttp2_session_want_write(c->h2->session) && !c->s.out.data) {
+		client_linger(c);
+		return;
+	}
+	wait_again(c);
+}
+
+/* --- the answer ------------------------------------------------------------------------------------------------ */
+static ssize_t read_answer(nghttp2_session *session, int32_t id, uint8_t *buf, size_t room, uint32_t *flags,
+			   nghttp2_data_source *source, void *ctx)
+{
+	struct h2_stream *s = source->ptr;
+	size_t n;
+
+	(void)session;
+	(void)id;
+	(void)ctx;
+	if (s->cut)
+		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* nghttp2 resets the stream */
+	if (s->own.data) {
+		n = buffer_len(&s->own) < room ? buffer_len(&s->own) : room;
+		memcpy(buf, buffer_head(&s->own), n);
+		buffer_consume(&s->own, n);
+		if (!s->own.data)
+			*flags |= NGHTTP2_DATA_FLAG_EOF;
+		return (ssize_t)n;
+	}
+	n = s->n < room ? s->n : room;
+	memcpy(buf, s->p, n);
+	s->p += n;
+	s->n -= n;
+	s->took += n;
+	if (s->answer_ended && !s->n)
+		*flags |= NGHTTP2_DATA_FLAG_EOF;
+	else if (!n) {
+		s->deferred = true;
+		return NGHTTP2_ERR_DEFERRED;
+	}
+	return (ssize_t)n;
+}
+
+static nghttp2_nv nv(const char *name, size_t n_name, const char *value, size_t n_value)
+{
+	return (nghttp2_nv){ (uint8_t *)(uintptr_t)name, (uint8_t *)(uintptr_t)value, n_name, n_value, 0 };
+}
+
+static void submit(struct h2_stream *s, const nghttp2_nv *field, size_t n, bool body)
+{
+	nghttp2_data_provider provider = { .source.ptr = s, .read_callback = read_answer };
+
+	s->answer_begun = true;
+	if (nghttp2_submit_response(s->c->h2->session, s->id, field, n, body ? &provider : NULL))
+		s->c->s.error = ENOMEM;
+}
+
+static void front_head(struct exchange *x, const struct answer *a, int64_t length, bool upgraded)
+{
+	struct h2_stream *s = x->client;
+	nghttp2_nv field[FIELDS_MAX];
+	char status[8], number[24], *lower, *at;
+	size_t n = 0, room = 1;
+	uint32_t i, k;
+
+	(void)upgraded; /* HTTP/2 requests carry no Upgrade */
+	for (i = 0; i < a->n_fields; i++)
+		room += a->field[i].n_name;
+	at = lower = malloc(room);
+	if (!lower) {
+		s->c->s.error = ENOMEM;
+		return;
+	}
+	field[n++] = nv(":status", 7, status, (size_t)snprintf(status, sizeof(status), "%u", a->status));
+	for (i = 0; i < a->n_fields; i++) {
+		const struct answer_field *f = &a->field[i];
+
+		if (h1_hop_by_hop(f->name, f->n_name) || (f->n_name == 14 && !strncasecmp(f->name, "content-length", 14)))
+			continue;
+		for (k = 0; k < f->n_name; k++)
+			at[k] = (char)(f->name[k] >= 'A' && f->name[k] <= 'Z' ? f->name[k] | 0x20 : f->name[k]);
+		field[n++] = nv(at, f->n_name, f->value, f->n_value);
+		at += f->n_name;
+	}
+	if (length >= 0)
+		field[n++] = nv("content-length", 14, number, (size_t)snprintf(number, sizeof(number), "%lld", (long long)length));
+	/* Copied by nghttp2. */
+	submit(s, field, n, x->answer_body != BODY_NONE);
+	free(lower);
+}
+
+/* The bytes are lent to nghttp2 for this call: what it takes is gone, what it does not is given again. */
+static size_t front_body(struct exchange *x, const uint8_t *p, size_t n)
+{
+	struct h2_stream *s = x->client;
+	struct client *c = s->c;
+	size_t took;
+
+	if (c->s.error || s->cut) {
+		send_soon(c);
+		return n;
+	}
+	if (c->h2->in_session) { /* from within: after it */
+		s->blocked = s->deferred = true;
+		send_soon(c);
+		return 0;
+	}
+	s->p = p;
+	s->n = n;
+	s->took = 0;
+	if (s->deferred) {
+		s->deferred = false;
+		nghttp2_session_resume_data(c->h2->session, s->id);
+	}
+	h2_send(c);
+	took = s->took;
+	s->blocked = took < n;
+	s->p = NULL;
+	s->n = 0;
+	if (c->s.writing)
+		client_wait(c, WAIT_BODY);
+	return took;
+}
+
+static void let_go(struct exchange *x)
+{
+	struct h2_stream *s = x->client;
+
+	s->x = NULL;
+	s->answer_ended = true;
+	if (s->deferred) {
+		s->deferred = false;
+		nghttp2_session_resume_data(s->c->h2->session, s->id);
+	}
+	send_soon(s->c);
+}
+
+static void front_end(struct exchange *x)
+{
+	let_go(x);
+}
+
+static void own_answer(struct h2_stream *s, unsigned status)
+{
+	const char *reason = status_reason(status);
+	char code[8];
+	nghttp2_nv field[2];
+	int n;
+
+	n = snprintf(code, sizeof(code), "%u", status);
+	field[0] = nv(":status", 7, code, (size_t)n);
+	field[1] = nv("content-type", 12, "text/plain", 10);
+	if (!s->head_only) {
+		buffer_put(&s->own, reason, strlen(reason), 256);
+		buffer_put(&s->own, "\n", 1, 256);
+	}
+	submit(s, field, 2, !s->head_only);
+	s->answer_ended = true;
+}
+
+static void front_fail(struct exchange *x, unsigned status)
+{
+	struct h2_stream *s = x->client;
+
+	if (s->answer_begun || !status) {
+		s->cut = true;
+		nghttp2_submit_rst_stream(s->c->h2->session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_INTERNAL_ERROR);
+	} else {
+		s->head_only = x->head_request;
+		own_answer(s, status);
+	}
+	let_go(x);
+}
+
+/* --- the request's body ------------------------------------------------------------------------------------------ */
+static void push_body(struct h2_stream *s)
+{
+	while (s->x && !s->x->request_done) {
+		size_t n = buffer_len(&s->body), took;
+
+		if (!n && !s->body_ended)
+			break;
+		took = exchange_body(s->x, n ? buffer_head(&s->body) : (const uint8_t *)"", n, s->body_ended);
+		if (took) {
+			buffer_consume(&s->body, took);
+			nghttp2_session_consume(s->c->h2->session, s->id, took);
+		}
+		if (took < n || !n)
+			break;
+	}
+}
+
+static void front_pull(struct exchange *x)
+{
+	struct h2_stream *s = x->client;
+
+	push_body(s);
+	send_soon(s->c); /* windows that have opened */
+}
+
+static int front_splice_to(struct exchange *x)
+{
+	(void)x;
+	return -1;
+}
+
+static void front_blocked(struct exchange *x)
+{
+	(void)x;
+}
+
+static const struct front_ops front = { front_head, front_body, front_end, front_fail, front_pull, front_splice_to, front_blocked };
+
+/* --- what nghttp2 calls ------------------------------------------------------------------------------------------- */
+static int on_begin(nghttp2_session *session, const nghttp2_frame *frame, void *ctx)
+{
+	struct client *c = ctx;
+	struct h2_stream *s;
+
+	if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+		return 0;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	s->c = c;
+	s->id = frame->hd.stream_id;
+	link_before(&c->h2->streams, &s->link);
+	c->h2->n_streams++;
+	nghttp2_session_set_stream_user_data(session, s->id, s);
+	c->h2->head_status = 0;
+	head_begin(&c->h2->head, c->edge->conf->head_max * 2);
+	return 0;
+}
+
+static int on_field(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t n_name,
+		    const uint8_t *value, size_t n_value, uint8_t flags, void *ctx)
+{
+	struct client *c = ctx;
+	struct request_head *h = &c->h2->head;
+	struct h2_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+	const char *v = (const char *)value;
+	int status = 0;
+
+	(void)flags;
+	if (frame->hd.type != NGHTTP2_HEADERS || !s || s->head_done || c->h2->head_status)
+		return 0; /* trailers are dropped */
+	/* nghttp2 has checked pseudo-fields, their order, and that there are no connection fields (RFC 9113 8.2, 8.3). */
+	if (n_name == 7 && !memcmp(name, ":method", 7))
+		status = head_method(h, v, n_value);
+	else if (n_name == 5 && !memcmp(name, ":path", 5))
+		status = head_target(h, v, n_value);
+	else if (n_name == 10 && !memcmp(name, ":authority", 10))
+		status = head_authority(h, v, n_value);
+	else if (n_name && name[0] != ':')
+		status = head_field(h, (const char *)name, n_name, v, n_value);
+	c->h2->head_status = status;
+	return 0;
+}
+
+static void refuse(struct client *c, struct h2_stream *s, unsigned status)
+{
+	stats_inc(c->s.w->stats.refused);
+	stats_inc(c->s.w->stats.answers[status / 100]);
+	access_log_refused(c->s.w, c, status, status == 404 ? "no route" : "malformed");
+	own_answer(s, status);
+}
+
+static void begin(struct client *c, struct h2_stream *s, bool ended)
+{
+	struct worker *w = c->s.w;
+	struct exchange_request r = { .front = &front, .client = s, .owner = c, .stream = s->id, .edge = c->edge, .secure = c->secure,
+				      .body = !ended, .peer = (const void *)&c->peer, .snapshot = c->snapshot };
+	struct request_head swap = w->head;
+	unsigned status = (unsigned)c->h2->head_status;
+
+	s->head_done = true;
+	s->body_ended = ended;
+	c->requests++;
+	if (!status)
+		status = (unsigned)head_finish(&c->h2->head, 20);
+	s->head_only = c->h2->head.method == METHOD_HEAD;
+	w->head = c->h2->head;
+	if (!status)
+		status = exchange_new(w, &r, &s->x);
+	c->h2->head = w->head;
+	w->head = swap;
+	if (status) {
+		s->x = NULL;
+		refuse(c, s, status);
+		return;
+	}
+	if (ended)
+		s->x->request_done = true;
+	exchange_start(s->x);
+}
+
+static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *ctx)
+{
+	struct client *c = ctx;
+	struct h2_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+	bool ended = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+
+	if (!s)
+		return 0;
+	if (frame->hd.type == NGHTTP2_HEADERS && !s->head_done) {
+		begin(c, s, ended);
+	} else if ((frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) && ended) {
+		s->body_ended = true;
+		push_body(s);
+	}
+	return 0;
+}
+
+static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *p, size_t n, void *ctx)
+{
+	struct h2_stream *s = nghttp2_session_get_stream_user_data(session, id);
+	struct client *c = ctx;
+	uint64_t max = c->edge->conf->body_max;
+
+	(void)flags;
+	if (!s || !s->x || s->cut) {
+		nghttp2_session_consume(session, id, n); /* answered already: dropped */
+		return 0;
+	}
+	s->body_seen += n;
+	if (max && s->body_seen > max) {
+		struct exchange *x = s->x;
+
+		s->x = NULL;
+		exchange_abort(x, "the body is larger than the edge allows");
+		nghttp2_session_consume(session, id, n);
+		if (s->answer_begun)
+			nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL);
+		else
+			own_answer(s, 413);
+		return 0;
+	}
+	if (buffer_put(&s->body, p, n, 2 * STREAM_WINDOW))
+		return NGHTTP2_ERR_CALLBACK_FAILURE; /* beyond its window: nghttp2 would have said so */
+	push_body(s);
+	return 0;
+}
+
+static int on_close(nghttp2_session *session, int32_t id, uint32_t error, void *ctx)
+{
+	struct h2_stream *s = nghttp2_session_get_stream_user_data(session, id);
+	struct client *c = ctx;
+	uint64_t now;
+
+	if (!s)
+		return 0;
+	if (error && !s->cut) {
+		now = monotonic_ms();
+		if (now - c->h2->resets_since_ms > RESETS_MS) {
+			c->h2->resets_since_ms = now;
+			c->h2->resets = 0;
+		}
+		if (++c->h2->resets > RESETS_MAX)
+			nghttp2_session_terminate_session(session, NGHTTP2_ENHANCE_YOUR_CALM);
+	}
+	nghttp2_session_set_stream_user_data(session, id, NULL);
+	stream_gone(s);
+	return 0;
+}
+
+static nghttp2_session_callbacks *callbacks;
+static nghttp2_option *option;
+
+static void make_callbacks(void)
+{
+	if (nghttp2_session_callbacks_new(&callbacks) || nghttp2_option_new(&option))
+		abort();
+	nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin);
+	nghttp2_session_callbacks_set_on_header_callback(callbacks, on_field);
+	nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
+	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
+	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_close);
+	nghttp2_option_set_no_auto_window_update(option, 1);
+	nghttp2_option_set_max_outbound_ack(option, 200);
+}
+
+/* --- the connection ---------------------------------------------------------------------------------------------- */
+int h2_begin(struct client *c)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	const nghttp2_settings_entry settings[] = {
+		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, STREAMS_MAX },
+		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW },
+		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, c->edge->conf->head_max },
+		{ NGHTTP2_SETTINGS_ENABLE_PUSH, 0 },
+	};
+	struct h2 *h = calloc(1, sizeof(*h));
+
+	pthread_once(&once, make_callbacks);
+	if (!h)
+		return -ENOMEM;
+	ring_init(&h->streams);
+	if (nghttp2_session_server_new2(&h->session, callbacks, c, option)) {
+		free(h);
+		return -ENOMEM;
+	}
+	c->h2 = h;
+	c->s.read_size = 16384;
+	nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings, 3);
+	nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0, CONNECTION_WINDOW);
+	client_wait(c, WAIT_IDLE);
+	h2_send(c);
+	return 0;
+}
+
+void h2_input(struct client *c)
+{
+	struct h2 *h = c->h2;
+	struct buffer *in = &c->s.in;
+
+	if (c->s.error) {
+		client_close(c);
+		return;
+	}
+	while (in->data && !c->s.error) {
+		ssize_t n;
+
+		h->in_session = true;
+		n = nghttp2_session_mem_recv(h->session, buffer_head(in), buffer_len(in));
+		h->in_session = false;
+		if (n < 0) {
+			h2_send(c); /* a GOAWAY says why */
+			while (!ring_empty(&h->streams))
+				stream_gone(LINK_OF(h->streams.next, struct h2_stream, link));
+			client_linger(c);
+			return;
+		}
+		buffer_consume(in, (size_t)n);
+		stream_reopen(&c->s);
+	}
+	stream_read(&c->s, true);
+	if (c->s.eof) {
+		client_close(c);
+		return;
+	}
+	go_on(c);
+}
+
+void h2_room(struct client *c)
+{
+	go_on(c);
+}
+
+void h2_gone(struct client *c)
+{
+	struct h2 *h = c->h2;
+
+	while (!ring_empty(&h->streams))
+		stream_gone(LINK_OF(h->streams.next, struct h2_stream, link));
+	nghttp2_session_del(h->session);
+	head_free(&h->head);
+	free(h);
+	c->h2 = NULL;
+}
+
+/* Streams that were begun are finished; the client is told to begin others elsewhere. */
+void h2_drain(struct client *c)
+{
+	struct h2 *h = c->h2;
+
+	if (h->draining)
+		return;
+	h->draining = true;
+	nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(h->session), NGHTTP2_NO_ERROR,
+			      NULL, 0);
+	go_on(c);
+}

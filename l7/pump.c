@@ -80,7 +80,8 @@ static bool spliced(struct exchange *x, enum pump_result *r)
 		return false;
 	to = x->front->splice_to(x);
 	if (to < 0) {
-		*r = PUMP_BLOCKED;
+		if (x->in_pipe)
+			*r = PUMP_BLOCKED;
 		return x->in_pipe > 0;
 	}
 	if (!pipe_take(x))

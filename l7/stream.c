@@ -46,7 +46,7 @@ static void open_records(struct stream *s)
 	}
 	if (!s->raw.data)
 		return;
-	rc = tls_open(s->tls, &s->raw, &s->in, STREAM_IN_MAX, &s->out);
+	rc = tls_open(s->tls, &s->raw, &s->in, STREAM_IN_MAX, &s->out); /* replies stand in the order of sealing */
 	stream_flush(s);
 	if (rc == -EPIPE)
 		s->eof = true;

@@ -18,9 +18,6 @@
 #include "l7/ticket.h"
 
 #define CERTIFICATES_MAX 65536
-#define SEALED_AT_ONCE 16384
-#define SUITES_12 "ECDHE+AESGCM:ECDHE+CHACHA20"
-#define SUITES_13 "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 
 struct certificate {
 	char name[256];	/* of a host, lower case; "*.example.net" */
@@ -36,12 +33,18 @@ struct tls_context {
 	bool http2;
 };
 
-struct tls {
+/* What only the handshake needs. */
+struct hand {
 	SSL *ssl;
-	bool done, h2, resumed, write_closed;
+	struct record_capture capture;
+};
+
+struct tls {
+	struct hand *hand;	    /* NULL once it is done */
+	struct record_layer *layer; /* NULL before */
+	char *server_name;
 	uint16_t version;
-	char server_name[128];
-	char error[96];
+	bool h2, resumed;
 };
 
 /* --- certificates ------------------------------------------------------------------------------------------ */
@@ -111,11 +114,11 @@ static SSL_CTX *new_ctx(struct tls_context *t, uint16_t tls_min)
 	if (!ctx)
 		return NULL;
 	SSL_CTX_set_min_proto_version(ctx, tls_min);
-	SSL_CTX_set_cipher_list(ctx, SUITES_12);
-	SSL_CTX_set_ciphersuites(ctx, SUITES_13);
+	SSL_CTX_set_cipher_list(ctx, RECORD_SUITES_12);
+	SSL_CTX_set_ciphersuites(ctx, RECORD_SUITES_13);
 	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
 					 SSL_OP_PRIORITIZE_CHACHA);
-	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	record_capture_ctx(ctx);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets alone: any host can resume them */
 	SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"baton", 5);
 	SSL_CTX_set_max_early_data(ctx, 0);
@@ -272,31 +275,48 @@ struct tls *tls_accept(struct tls_context *context)
 	BIO *in = BIO_new(BIO_s_mem()), *out = BIO_new(BIO_s_mem());
 
 	if (t)
-		t->ssl = SSL_new(context->ctx[0]);
-	if (!t || !t->ssl || !in || !out) {
+		t->hand = calloc(1, sizeof(*t->hand));
+	if (t && t->hand)
+		t->hand->ssl = SSL_new(context->ctx[0]);
+	if (!t || !t->hand || !t->hand->ssl || !in || !out) {
 		BIO_free(in);
 		BIO_free(out);
 		tls_free(t);
 		return NULL;
 	}
 	BIO_set_mem_eof_return(in, -1);
-	SSL_set_bio(t->ssl, in, out);
-	SSL_set_accept_state(t->ssl);
+	SSL_set_bio(t->hand->ssl, in, out);
+	SSL_set_accept_state(t->hand->ssl);
+	if (record_capture(t->hand->ssl, &t->hand->capture)) {
+		tls_free(t);
+		return NULL;
+	}
 	return t;
+}
+
+static void hand_free(struct tls *t)
+{
+	if (!t->hand)
+		return;
+	record_capture_wipe(&t->hand->capture);
+	SSL_free(t->hand->ssl);
+	free(t->hand);
+	t->hand = NULL;
 }
 
 void tls_free(struct tls *t)
 {
 	if (!t)
 		return;
-	SSL_free(t->ssl);
+	hand_free(t);
+	record_free(t->layer);
+	free(t->server_name);
 	free(t);
 }
 
-/* What the BIO holds, to `out`. */
-static int drain(struct tls *t, struct buffer *out)
+/* What a BIO holds, to `out`. */
+static int drain(BIO *bio, struct buffer *out)
 {
-	BIO *bio = SSL_get_wbio(t->ssl);
 	size_t n = BIO_ctrl_pending(bio);
 	uint8_t *at;
 
@@ -311,107 +331,71 @@ static int drain(struct tls *t, struct buffer *out)
 	return 0;
 }
 
-static void feed(struct tls *t, struct buffer *raw)
+/* The handshake is done: its keys go to our layer, its bytes to our buffers, and OpenSSL's part ends. */
+static int take_over(struct tls *t, struct buffer *raw, struct buffer *out)
 {
-	size_t n = buffer_len(raw);
+	SSL *ssl = t->hand->ssl;
+	const unsigned char *alpn;
+	unsigned alpn_len;
+	const char *name;
+	int err;
 
-	if (n && BIO_write(SSL_get_rbio(t->ssl), buffer_head(raw), (int)n) == (int)n)
-		buffer_consume(raw, n);
+	SSL_get0_alpn_selected(ssl, &alpn, &alpn_len);
+	t->h2 = alpn_len == 2 && !memcmp(alpn, "h2", 2);
+	t->resumed = SSL_session_reused(ssl);
+	t->version = (uint16_t)SSL_version(ssl);
+	name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+	if (name)
+		t->server_name = strdup(name);
+	err = record_from_capture(ssl, &t->hand->capture, &t->layer);
+	if (!err)
+		err = drain(SSL_get_rbio(ssl), raw);
+	if (!err)
+		err = drain(SSL_get_wbio(ssl), out);
+	hand_free(t);
+	return err ? -EPROTO : 0;
 }
 
 int tls_handshake(struct tls *t, struct buffer *raw, struct buffer *out)
 {
-	const unsigned char *alpn;
-	unsigned alpn_len;
-	const char *name;
+	SSL *ssl;
+	size_t n = buffer_len(raw);
 	int rc;
 
-	feed(t, raw);
+	if (!t->hand)
+		return -EPROTO;
+	ssl = t->hand->ssl;
+	if (n && BIO_write(SSL_get_rbio(ssl), buffer_head(raw), (int)n) == (int)n)
+		buffer_consume(raw, n);
 	ERR_clear_error();
-	rc = SSL_accept(t->ssl);
-	drain(t, out);
-	if (rc == 1) {
-		SSL_get0_alpn_selected(t->ssl, &alpn, &alpn_len);
-		t->h2 = alpn_len == 2 && !memcmp(alpn, "h2", 2);
-		t->resumed = SSL_session_reused(t->ssl);
-		t->version = (uint16_t)SSL_version(t->ssl);
-		name = SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name);
-		snprintf(t->server_name, sizeof(t->server_name), "%s", name ? name : "");
-		t->done = true;
-		return 0;
-	}
-	if (SSL_get_error(t->ssl, rc) == SSL_ERROR_WANT_READ)
+	rc = SSL_accept(ssl);
+	if (rc == 1)
+		return take_over(t, raw, out);
+	drain(SSL_get_wbio(ssl), out);
+	if (SSL_get_error(ssl, rc) == SSL_ERROR_WANT_READ)
 		return -EAGAIN;
-	name = ERR_reason_error_string(ERR_peek_last_error());
-	snprintf(t->error, sizeof(t->error), "%s", name ? name : "handshake failed");
+	hand_free(t);
 	return -EPROTO;
 }
 
 bool tls_done(const struct tls *t)
 {
-	return t->done;
+	return t->layer;
 }
 
 int tls_open(struct tls *t, struct buffer *raw, struct buffer *plain, size_t plain_max, struct buffer *reply)
 {
-	int n, rc = 0;
-
-	feed(t, raw);
-	ERR_clear_error();
-	for (;;) {
-		size_t room = plain_max - buffer_len(plain);
-		uint8_t *at;
-
-		if (!SSL_pending(t->ssl) && !BIO_ctrl_pending(SSL_get_rbio(t->ssl)))
-			break;
-		if (buffer_len(plain) >= plain_max)
-			break;
-		if (room > SEALED_AT_ONCE)
-			room = SEALED_AT_ONCE;
-		at = buffer_reserve(plain, room, plain_max);
-		if (!at)
-			return -ENOBUFS;
-		n = SSL_read(t->ssl, at, (int)room);
-		if (n > 0) {
-			buffer_commit(plain, (size_t)n);
-			continue;
-		}
-		if (!buffer_len(plain))
-			buffer_free(plain);
-		rc = SSL_get_error(t->ssl, n);
-		rc = rc == SSL_ERROR_WANT_READ ? -EAGAIN : rc == SSL_ERROR_ZERO_RETURN ? -EPIPE : -EPROTO;
-		break;
-	}
-	drain(t, reply);
-	return rc;
+	return record_open(t->layer, raw, plain, plain_max + RECORD_OPEN_ROOM, reply);
 }
 
 int tls_seal(struct tls *t, const void *p, size_t n, struct buffer *out, size_t out_max)
 {
-	const uint8_t *from = p;
-
-	if (buffer_len(out) + n > out_max)
-		return -ENOBUFS;
-	ERR_clear_error();
-	while (n) {
-		int k = SSL_write(t->ssl, from, n > SEALED_AT_ONCE ? SEALED_AT_ONCE : (int)n);
-
-		if (k <= 0)
-			return -EPROTO;
-		from += k;
-		n -= (size_t)k;
-	}
-	return drain(t, out);
+	return record_seal(t->layer, p, n, out, out_max);
 }
 
 int tls_close_notify(struct tls *t, struct buffer *out)
 {
-	if (t->write_closed)
-		return 0;
-	t->write_closed = true;
-	ERR_clear_error();
-	SSL_shutdown(t->ssl);
-	return drain(t, out);
+	return record_close_notify(t->layer, out);
 }
 
 bool tls_is_h2(const struct tls *t)
@@ -431,10 +415,5 @@ const char *tls_version(const struct tls *t)
 
 const char *tls_server_name(const struct tls *t)
 {
-	return t->server_name;
-}
-
-const char *tls_error(const struct tls *t)
-{
-	return t->error;
+	return t->server_name ? t->server_name : "";
 }

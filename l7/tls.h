@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * TLS of client connections: OpenSSL's handshake over memory BIOs, TLS 1.2 and 1.3 with AEAD suites only, no
- * renegotiation, no early data, no compression.  Once the handshake is done, records are opened and sealed
- * behind tls_open and tls_seal; who does that (OpenSSL or l7/record.h) is known in tls.c alone.
+ * renegotiation, no early data, no compression.  Once the handshake is done, OpenSSL's part is freed and records
+ * are opened and sealed by l7/record.h.
  */
 #ifndef L7_TLS_H
 #define L7_TLS_H
@@ -41,6 +41,5 @@ bool tls_is_h2(const struct tls *t); /* by ALPN */
 bool tls_resumed(const struct tls *t);
 const char *tls_version(const struct tls *t);
 const char *tls_server_name(const struct tls *t); /* "" without */
-const char *tls_error(const struct tls *t);	  /* of a handshake that failed */
 
 #endif

@@ -15,6 +15,7 @@
 #include "l7/access.h"
 #include "l7/backend.h"
 #include "l7/client.h"
+#include "l7/record.h"
 
 #define BACKLOG 4096
 #define ACCEPTS_AT_ONCE 64
@@ -297,6 +298,7 @@ static void *run(void *ctx)
 	struct worker *w = ctx;
 
 	event_base_dispatch(w->base);
+	record_thread_end();
 	return NULL;
 }
 

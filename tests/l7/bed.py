@@ -91,7 +91,7 @@ class Bed:
                                               p.stderr[-500:].decode(errors="replace")))
         return p.stdout
 
-    def curl(self, *args, check=True, timeout=60):
+    def curl(self, *args, check=True, timeout=15):
         return self.run(["curl", "-sS", "--max-time", str(timeout)] + list(args), check=check, timeout=timeout + 5)
 
     def spawn(self, name, argv, **kw):
