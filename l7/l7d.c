@@ -25,6 +25,7 @@
 #include "l7/backend.h"
 #include "l7/ticket.h"
 #include "l7/l7d.h"
+#include "l7/object_server.h"
 
 #define LOG_FLUSH_MS 200
 #define DRAIN_LOOK_MS 50
@@ -128,6 +129,30 @@ static void take_snapshot(struct worker *w, void *arg)
 	snapshot_unref(arg);
 }
 
+/* The object server starts with the first configuration that has one; its directory and port are for life. */
+static void apply_store(struct l7d *d, const struct store_conf *conf)
+{
+	unsigned i;
+	int err;
+
+	if (d->store) {
+		if (conf->port != d->store_conf.port || strcmp(conf->directory, d->store_conf.directory) ||
+		    conf->writable != d->store_conf.writable || conf->object_max != d->store_conf.object_max)
+			log_warning("store: changes take effect when baton-l7d is started again");
+		return;
+	}
+	if (!conf->enabled)
+		return;
+	err = object_server_new(conf, &d->store);
+	if (err) {
+		log_error("store: %s: %s; the object server is off until baton-l7d is started again", conf->directory, strerror(-err));
+		return;
+	}
+	d->store_conf = *conf;
+	for (i = 0; i < d->n_workers; i++)
+		worker_call(d->worker[i], object_server_attach, d->store);
+}
+
 /* 0, or the reason is in d->alarm and what was in force stays. */
 static int install(struct l7d *d, const struct pop *pop, uint64_t index)
 {
@@ -145,6 +170,7 @@ static int install(struct l7d *d, const struct pop *pop, uint64_t index)
 		worker_call(d->worker[i], take_snapshot, snapshot_ref(s));
 	l7_checks_set(d->checks, &s->conf);
 	l7_checks_repeat(d->checks);
+	apply_store(d, &s->conf.store);
 	open_log(d);
 	log_info("configuration %llu in force: %u edges, %u pools", (unsigned long long)index, s->n_edges, s->conf.n_pools);
 	return 0;
@@ -389,8 +415,11 @@ static void stop(struct l7d *d)
 	ctl_server_free(d->ctl);
 	follower_free(d->follower);
 	l7_checks_free(d->checks);
+	if (d->store)
+		object_server_stop(d->store);
 	for (i = 0; i < d->n_workers; i++)
 		worker_stop(d->worker[i]);
+	object_server_free(d->store);
 	flush_log(d);
 	for (i = 0; i < d->n_workers; i++)
 		access_log_free(d->log[i]);

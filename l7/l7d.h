@@ -11,6 +11,7 @@
 
 struct ctl_server;
 struct ctl_request;
+struct object_server;
 
 struct l7d {
 	struct daemon daemon;
@@ -23,6 +24,8 @@ struct l7d {
 	unsigned n_workers;
 	struct snapshot *snapshot;
 	struct l7_checks *checks;
+	struct object_server *store; /* NULL: none */
+	struct store_conf store_conf; /* what it was started with */
 	struct event *flush, *drained;
 	int log_fd;
 	char log_path[EDGE_PATH_LEN];

@@ -64,12 +64,12 @@ const char *object_content_type(const struct request_head *h)
 	return "application/octet-stream";
 }
 
-void object_tag(const struct object_facts *o, char tag[STORE_TAG_MAX])
+void object_tag(const struct object_facts *o, char tag[OBJECT_TAG_MAX])
 {
 	if (o->hash[0])
-		snprintf(tag, STORE_TAG_MAX, "\"%s\"", o->hash);
+		snprintf(tag, OBJECT_TAG_MAX, "\"%s\"", o->hash);
 	else
-		snprintf(tag, STORE_TAG_MAX, "\"%llx-%llx-%llx\"", (unsigned long long)o->size,
+		snprintf(tag, OBJECT_TAG_MAX, "\"%llx-%llx-%llx\"", (unsigned long long)o->size,
 			 (unsigned long long)o->modified_ns, (unsigned long long)o->inode);
 }
 
@@ -93,7 +93,7 @@ static void add_date(struct object_plan *plan, const char *name, int64_t s)
 
 void object_refuse(struct object_plan *plan, uint16_t status, int64_t now_s)
 {
-	plan->action = STORE_ANSWER;
+	plan->action = OBJECT_ANSWER;
 	plan->status = status;
 	plan->n_ranges = 0;
 	plan->length = 0;
@@ -165,14 +165,14 @@ static bool range_applies(const struct request_head *h, const struct object_fact
 	return http_date_parse(head_text(h, s), s.n) == modified_s && modified_s < now_s;
 }
 
-unsigned object_part(const struct object_plan *plan, unsigned i, char buf[STORE_PART_MAX])
+unsigned object_part(const struct object_plan *plan, unsigned i, char buf[OBJECT_PART_MAX])
 {
 	const struct object_range *r = &plan->range[i];
 	unsigned long long boundary = plan->boundary;
 
 	if (i == plan->n_ranges)
-		return (unsigned)snprintf(buf, STORE_PART_MAX, "\r\n--%016llx--\r\n", boundary);
-	return (unsigned)snprintf(buf, STORE_PART_MAX,
+		return (unsigned)snprintf(buf, OBJECT_PART_MAX, "\r\n--%016llx--\r\n", boundary);
+	return (unsigned)snprintf(buf, OBJECT_PART_MAX,
 				  "%s--%016llx\r\nContent-Type: %s\r\nContent-Range: bytes %llu-%llu/%llu\r\n\r\n",
 				  i ? "\r\n" : "", boundary, plan->type, (unsigned long long)r->first,
 				  (unsigned long long)(r->first + r->length - 1), (unsigned long long)plan->size);
@@ -182,10 +182,10 @@ static void plan_read(const struct request_head *h, const struct object_facts *o
 		      struct object_plan *plan)
 {
 	struct head_span s;
-	char part[STORE_PART_MAX];
+	char part[OBJECT_PART_MAX];
 	int rc = 0;
 
-	plan->action = h->method == METHOD_GET ? STORE_SEND : STORE_ANSWER;
+	plan->action = h->method == METHOD_GET ? OBJECT_SEND : OBJECT_ANSWER;
 	plan->status = 200;
 	plan->length = o->size;
 	if (h->method == METHOD_GET && has(h, KNOWN_RANGE, &s) && range_applies(h, o, plan->tag, now_s))
@@ -274,5 +274,5 @@ void object_plan(const struct store_conf *conf, const struct request_head *h, co
 		return;
 	}
 	object_refuse(plan, h->method == METHOD_PUT && !o->exists ? 201 : 204, now_s);
-	plan->action = h->method == METHOD_PUT ? STORE_PUT : STORE_DELETE;
+	plan->action = h->method == METHOD_PUT ? OBJECT_PUT : OBJECT_DELETE;
 }

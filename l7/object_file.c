@@ -90,12 +90,12 @@ static int hex(char c)
 }
 
 /* The path is normal (l7/head.h): what is left to decode separates nothing, unless it decodes to a separator. */
-int object_name(const struct request_head *h, char name[STORE_NAME_MAX])
+int object_name(const struct request_head *h, char name[OBJECT_NAME_MAX])
 {
 	const char *p = head_text(h, h->path), *end = p + h->path.n;
 	size_t n = 0;
 
-	if (h->path.n < 2 || h->path.n >= STORE_NAME_MAX || *p != '/')
+	if (h->path.n < 2 || h->path.n >= OBJECT_NAME_MAX || *p != '/')
 		return 404;
 	for (p++; p < end; p++) {
 		char c = *p;
@@ -115,7 +115,7 @@ int object_name(const struct request_head *h, char name[STORE_NAME_MAX])
 /* The attribute is "HASH SIZE TIME"; it counts only as long as the file is the one that it was made for. */
 static void read_hash(int fd, struct object_facts *o)
 {
-	char value[HASH_VALUE_MAX], hash[STORE_HASH_TEXT + 1];
+	char value[HASH_VALUE_MAX], hash[OBJECT_HASH_TEXT + 1];
 	unsigned long long size;
 	long long modified;
 	ssize_t n = fgetxattr(fd, HASH_ATTRIBUTE, value, sizeof(value) - 1);
@@ -123,7 +123,7 @@ static void read_hash(int fd, struct object_facts *o)
 	if (n <= 0)
 		return;
 	value[n] = '\0';
-	if (sscanf(value, "%32[0-9a-f] %llu %lld", hash, &size, &modified) == 3 && strlen(hash) == STORE_HASH_TEXT &&
+	if (sscanf(value, "%32[0-9a-f] %llu %lld", hash, &size, &modified) == 3 && strlen(hash) == OBJECT_HASH_TEXT &&
 	    size == o->size && modified == o->modified_ns)
 		memcpy(o->hash, hash, sizeof(hash));
 }
@@ -224,7 +224,7 @@ void object_put_abort(struct object_put *put)
 /* Opens the folder that a name's last part lies in, making what is missing.  A descriptor or -errno. */
 static int open_folder(const struct object_store *s, const char *name, const char **last, bool make)
 {
-	char part[STORE_NAME_MAX];
+	char part[OBJECT_NAME_MAX];
 	const char *slash;
 	int dir = dup(s->dir), next;
 
@@ -273,7 +273,7 @@ static void keep_hash(struct object_put *put, struct object_facts *o)
 
 	if (!EVP_DigestFinal_ex(put->hash, digest, NULL))
 		return;
-	for (unsigned i = 0; i < STORE_HASH_TEXT / 2; i++)
+	for (unsigned i = 0; i < OBJECT_HASH_TEXT / 2; i++)
 		snprintf(o->hash + 2 * i, 3, "%02x", digest[i]);
 	n = snprintf(value, sizeof(value), "%s %llu %lld", o->hash, (unsigned long long)o->size, (long long)o->modified_ns);
 	if (fsetxattr(put->fd, HASH_ATTRIBUTE, value, (size_t)n, 0))
@@ -281,7 +281,7 @@ static void keep_hash(struct object_put *put, struct object_facts *o)
 }
 
 int object_put_commit(struct object_put *put, const char *name, const struct object_plan *plan, const struct object_facts *seen,
-		     char tag[STORE_TAG_MAX])
+		     char tag[OBJECT_TAG_MAX])
 {
 	struct object_store *s = put->store;
 	struct object_facts o = { 0 };

@@ -16,7 +16,7 @@
 
 #include "l7/object.h"
 
-#define STORE_NAME_MAX 2048
+#define OBJECT_NAME_MAX 2048
 
 struct object_store {
 	int dir, staging;	/* descriptors */
@@ -30,7 +30,7 @@ int object_open(struct object_store *s, const struct store_conf *conf);
 void object_close(struct object_store *s);
 
 /* The file's name from a head's path: decoded, relative.  0, or 404: no name of a file here (400 for writes). */
-int object_name(const struct request_head *h, char name[STORE_NAME_MAX]);
+int object_name(const struct request_head *h, char name[OBJECT_NAME_MAX]);
 /* What is there.  A descriptor to read from when it is a regular file and want_fd, else -1.  Returns 0 or -errno
  * (absence is not an error). */
 int object_look(const struct object_store *s, const char *name, struct object_facts *o, int *fd);
@@ -51,7 +51,7 @@ int object_put_bytes(struct object_put *put, const void *p, size_t n); /* -EFBIG
  * under the commit lock: -EEXIST, -ESTALE.  tag: the new object's.  Frees the rest, in any case.
  */
 int object_put_commit(struct object_put *put, const char *name, const struct object_plan *plan, const struct object_facts *seen,
-		     char tag[STORE_TAG_MAX]);
+		     char tag[OBJECT_TAG_MAX]);
 void object_put_abort(struct object_put *put);
 int object_delete(struct object_store *s, const char *name, const struct object_plan *plan, const struct object_facts *seen);
 

@@ -26,7 +26,7 @@ static const char *read_number(const char *p, const char *end, uint64_t *n, bool
 	return p;
 }
 
-int object_ranges(const char *text, uint32_t len, uint64_t size, struct object_range range[STORE_RANGES_MAX], uint8_t *n)
+int object_ranges(const char *text, uint32_t len, uint64_t size, struct object_range range[OBJECT_RANGES_MAX], uint8_t *n)
 {
 	const char *p = text, *end = text + len;
 	unsigned asked = 0, kept = 0;
@@ -47,7 +47,7 @@ int object_ranges(const char *text, uint32_t len, uint64_t size, struct object_r
 		p = skip_space(p, end);
 		if ((!has_first && !has_last) || (has_first && has_last && last < first) || (p < end && *p != ','))
 			return 0;
-		if (++asked > STORE_RANGES_MAX)
+		if (++asked > OBJECT_RANGES_MAX)
 			return 0;
 		if (!has_first) { /* the last so many bytes */
 			first = last < size ? size - last : 0;

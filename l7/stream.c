@@ -90,8 +90,12 @@ static void on_read(evutil_socket_t fd, short what, void *ctx)
 	} else {
 		if (!buffer_len(to))
 			buffer_free(to);
-		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+			/* Woken by hand (event_active): a pipelined request may lie here already. */
+			if (s->in.data)
+				s->input(s);
 			return;
+		}
 		if (n < 0) {
 			failed(s, errno);
 		} else {
