@@ -125,10 +125,10 @@ $(B)/tests/fuzz/%: $(B)/fuzz/tests/fuzz/%.o $(B)/fuzz/all.a
 RESULTS ?= build/results
 SUMMARY := tests/summary run
 JOBS ?= $(shell nproc)
-SUITES := unit model bpf vm netns fuzz-short san
+SUITES := unit model bpf vm netns l7 fuzz-short san
 AGAIN = $(MAKE) --no-print-directory
 
-.PHONY: help deps check unit golden model bpf vm netns fuzz-short fuzz san fuzz-build tests-build demo bench-l4
+.PHONY: help deps check unit golden model bpf vm netns l7 fuzz-short fuzz san fuzz-build tests-build demo bench-l4 bench-http
 help:
 	@echo 'sudo make demo    install what is missing, build, raise a POP, drain all of it under load (4 minutes)'
 	@echo 'sudo make check   install what is missing, build, run every test (15 minutes)'
@@ -139,6 +139,7 @@ help:
 	@echo "make model        the hand-off's protocol in spin: it holds, and fails without any one of its safeguards"
 	@echo 'make vm           the kernel module on two stock kernels, in virtual machines'
 	@echo 'make san          unit tests, ASan and UBSan     make fuzz-short  every decoder, some seconds'
+	@echo 'make l7           layer 7 against real programs  make bench-http  against nginx and HAProxy, 6 minutes'
 	@echo 'make fuzz         every decoder, S=600 seconds   make bench-l4    speed, to build/bench/l4.json'
 	@echo 'make lint         clang-tidy, gcc -fanalyzer, cppcheck, shellcheck, SPDX    make format'
 	@echo 'make man          build/man                      make install     DESTDIR= PREFIX=/usr'
@@ -155,7 +156,7 @@ check: deps
 	@rm -rf $(RESULTS)
 	@$(AGAIN) -j$(JOBS) all tests-build
 	@late=; for s in $(SUITES); do $(AGAIN) -j$(JOBS) $$s || late="$$late $$s"; done; \
-	 tests/summary total $(RESULTS) --suites unit,model,bpf,vm,netns,fuzz,san || late="$$late total"; \
+	 tests/summary total $(RESULTS) --suites unit,model,bpf,vm,netns,l7,fuzz,san || late="$$late total"; \
 	 [ -z "$$SUDO_UID" ] || chown -R "$$SUDO_UID:$$SUDO_GID" build build-san; [ -z "$$late" ]
 
 tests-build: $(UNIT) $(BPFTEST) $(VMTEST) $(FUZZ)
@@ -184,6 +185,10 @@ golden: $(filter %_golden,$(UNIT))
 netns: all
 	@$(SUMMARY) netns $(RESULTS) --timeout 540 tests/netns/run $(T) $(if $(T),,-- tests/netns/test_bgp)
 
+# baton-l7d with real clients and servers; tests/l7/vtc holds varnishtest's scripts.
+l7: all
+	@$(SUMMARY) l7 $(RESULTS) --timeout 300 $(call SEPARATE,$(wildcard tests/l7/test_*))
+
 san:
 	@$(AGAIN) SAN=1 SUITE=san RESULTS=$(RESULTS) unit
 
@@ -199,6 +204,8 @@ demo: deps
 
 bench-l4: all $(BENCH)
 	@tests/bench/run l4
+bench-http: all
+	@tests/bench/run http
 
 # --- quality -----------------------------------------------------------------------------------------
 .PHONY: lint format sparse

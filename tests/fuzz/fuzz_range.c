@@ -18,7 +18,7 @@ static void check_plan(const char *text, uint32_t len, uint64_t size)
 	static const struct store_conf conf = { .writable = true };
 	struct object_facts o = { .exists = true, .size = size, .modified_ns = 1600000000000000000 };
 	struct object_plan plan;
-	char part[STORE_PART_MAX];
+	char part[OBJECT_PART_MAX];
 	uint64_t length = 0;
 
 	head_begin(&h, 65536);
@@ -39,7 +39,7 @@ static void check_plan(const char *text, uint32_t len, uint64_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const char *text = (const char *)data + 1;
-	struct object_range r[STORE_RANGES_MAX];
+	struct object_range r[OBJECT_RANGES_MAX];
 	uint64_t object, sum = 0;
 	uint8_t n;
 	int64_t date;

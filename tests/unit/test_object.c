@@ -87,7 +87,7 @@ static int naive_ranges(const char *text, unsigned size, char *out)
 				any = 1;
 			}
 	}
-	if (parts > STORE_RANGES_MAX)
+	if (parts > OBJECT_RANGES_MAX)
 		return -1;
 	return any ? n : -2;
 }
@@ -101,7 +101,7 @@ static void ranges_agree_with_a_naive_reader(void **state)
 	srandom(3);
 	for (int k = 0; k < 200000; k++) {
 		char text[256] = "bytes=", want[8192], got[8192];
-		struct object_range r[STORE_RANGES_MAX];
+		struct object_range r[OBJECT_RANGES_MAX];
 		unsigned size = (unsigned)random() % 21;
 		int n = (int)(random() % 8), rc, naive, len = 0;
 		uint8_t n_ranges;
@@ -132,7 +132,7 @@ static void ranges_agree_with_a_naive_reader(void **state)
 
 static void range_answers(void **state)
 {
-	char many[512] = "bytes=0-0", part[STORE_PART_MAX];
+	char many[512] = "bytes=0-0", part[OBJECT_PART_MAX];
 	uint64_t length;
 
 	(void)state;
@@ -145,7 +145,7 @@ static void range_answers(void **state)
 	assert_true(says("Content-Range: bytes */100"));
 	assert_int_equal(plan_of("HEAD", "/a", &file, "range", "bytes=10-19", NULL), 200);
 	assert_true(says("Content-Length: 100"));
-	assert_int_equal(plan.action, STORE_ANSWER);
+	assert_int_equal(plan.action, OBJECT_ANSWER);
 	assert_int_equal(plan_of("GET", "/a", &file, "range", "lines=1-2", NULL), 200);
 	assert_int_equal(plan_of("GET", "/a", &file, "range", "bytes=0-18446744073709551616", NULL), 206);
 	assert_int_equal(plan.length, 100);
@@ -160,7 +160,7 @@ static void range_answers(void **state)
 	assert_null(strstr(plan.fields, "\nContent-Range"));
 	/* Attacks: overlapping ones that are more than the object, and too many. */
 	assert_int_equal(plan_of("GET", "/a", &file, "range", "bytes=0-,0-,0-", NULL), 200);
-	for (int i = 1; i <= STORE_RANGES_MAX; i++)
+	for (int i = 1; i <= OBJECT_RANGES_MAX; i++)
 		sprintf(many + strlen(many), ",%d-%d", 2 * i, 2 * i);
 	assert_int_equal(plan_of("GET", "/a", &file, "range", many, NULL), 200);
 }
@@ -213,7 +213,7 @@ static void conditions(void **state)
 	assert_true(plan.must_match);
 	assert_int_equal(plan_of("DELETE", "/a", &file, "if-match", "\"x\"", NULL), 412);
 	assert_int_equal(plan_of("DELETE", "/a", &file, NULL), 204);
-	assert_int_equal(plan.action, STORE_DELETE);
+	assert_int_equal(plan.action, OBJECT_DELETE);
 }
 
 static void methods(void **state)
@@ -318,7 +318,7 @@ static unsigned staged(void)
 static void objects_are_put_and_found(void **state)
 {
 	struct object_facts o;
-	char tag[STORE_TAG_MAX], tag2[STORE_TAG_MAX], buf[16] = "", path[128];
+	char tag[OBJECT_TAG_MAX], tag2[OBJECT_TAG_MAX], buf[16] = "", path[128];
 	int fd;
 
 	(void)state;
@@ -356,7 +356,7 @@ static void nothing_outside_is_reached(void **state)
 {
 	static const char *const names[] = { "../secret", "a/../../secret", "/etc/passwd", "link", "folder/secret", "proc" };
 	struct object_facts o;
-	char path[128], tag[STORE_TAG_MAX];
+	char path[128], tag[OBJECT_TAG_MAX];
 	int fd;
 
 	(void)state;
@@ -392,7 +392,7 @@ static int name_of(const char *target, char *name)
 
 static void names(void **state)
 {
-	char name[STORE_NAME_MAX];
+	char name[OBJECT_NAME_MAX];
 
 	(void)state;
 	assert_int_equal(name_of("/a%20b/c%c3%a4.txt?q", name), 0);
@@ -408,7 +408,7 @@ static void races_are_seen_at_the_rename(void **state)
 {
 	struct object_plan none = { .none_may_exist = true }, match = { .must_match = true };
 	struct object_facts seen;
-	char tag[STORE_TAG_MAX];
+	char tag[OBJECT_TAG_MAX];
 	struct object_put w;
 
 	(void)state;
