@@ -27,7 +27,8 @@ static json_t *request(const struct change *c, bool dry_run, const json_t *plann
 	json_t *r;
 
 	if (!c->text)
-		r = json_pack("{s:s, s:i, s:b}", "verb", "rollback", "index", (int)c->rollback, "dry_run", dry_run);
+		r = json_pack("{s:s, s:i, s:b, s:s}", "verb", "rollback", "index", (int)c->rollback, "dry_run", dry_run, "confirm",
+			      planned ? text_of(planned, "digest") : "");
 	else
 		r = json_pack("{s:s, s:s, s:b, s:s}", "verb", "apply", "text", c->text, "dry_run", dry_run, "confirm",
 			      planned ? text_of(planned, "digest") : "");
@@ -91,8 +92,7 @@ static int carry_out(const struct change *c)
 		if (status == EXIT_DONE && cli.json)
 			cli_json(done);
 		else if (status == EXIT_DONE)
-			printf("applied at log index %d; undo it with: baton apply --rollback %d\n",
-			       (int)number_of(done, "index"), (int)number_of(planned, "index"));
+			printf("applied at log index %d; undo it with: baton apply --rollback\n", (int)number_of(done, "index"));
 	}
 	json_decref(planned);
 	json_decref(done);
@@ -134,7 +134,7 @@ static int run(int argc, char **argv)
 	const struct cli_option table[] = {
 		{ "dry-run", 'n', OPTION_FLAG, &c.dry_run, NULL, "show the difference, change nothing" },
 		{ "yes", 'y', OPTION_FLAG, &c.yes, NULL, "do not ask" },
-		{ "rollback", 0, OPTION_NUMBER, &c.rollback, "INDEX", "the configuration of that log index instead of a file" },
+		{ "rollback", 0, OPTION_NUMBER_IF, &c.rollback, "[INDEX]", "the configuration before, or that of a log index, instead of a file" },
 		{ 0 },
 	};
 
@@ -156,7 +156,7 @@ static int run(int argc, char **argv)
 
 const struct verb verb_apply = {
 	"apply",
-	"[FILE] [--dry-run] [--yes] | --rollback INDEX",
+	"[FILE] [--dry-run] [--yes] | --rollback [INDEX]",
 	"bring a pop.yaml into force, after showing the difference",
 	"Checks a configuration (" CONFIG_DEFAULT "), shows what it would change, asks, and applies it\n"
 	"through the controller's log, from which every daemon takes it.  What is applied is what was shown:\n"

@@ -56,6 +56,10 @@ static void print_plan(const struct order *o, const json_t *answer)
 		printf("%s %s: nothing to change\n", o->kind, o->name);
 		return;
 	}
+	if (strcmp(o->kind, "host")) { /* no bucket moves: every switch has the same ones */
+		printf("%s %s: %s\n", o->kind, o->name, o->dry_run ? "nothing forbids it" : o->verb == &verb_drain ? "leaves service" : "comes back");
+		return;
+	}
 	printf("%s %s: %s", o->kind, o->name, o->dry_run ? "would move " : "");
 	printf("%d bucket%s%s", moves, moves == 1 ? "" : "s", o->dry_run ? "" : moves == 1 ? " moves" : " move");
 	if (json_object_size(to))

@@ -18,7 +18,7 @@ static bool want_help;
 
 static const struct cli_option common[] = {
 	{ "json", 'j', OPTION_FLAG, &cli.json, NULL, "answer with one JSON object" },
-	{ "run", 0, OPTION_TEXT, &cli.run_dir, "DIR", "where the controller's socket is (" RUN_DIR_DEFAULT ")" },
+	{ "run", 0, OPTION_TEXT, &cli.run_dir, "DIR", "where the controller's socket is ($BATON_RUN, or " RUN_DIR_DEFAULT ")" },
 	{ "help", 'h', OPTION_FLAG, &want_help, NULL, "this text" },
 	{ 0 },
 };
@@ -119,6 +119,7 @@ static int set(const struct verb *v, const struct cli_option *o, const char *val
 			return 0;
 		return cli_usage(v, "--%s is '%s', but must be a duration such as 500ms, 30s or 5m", o->name, value);
 	case OPTION_NUMBER:
+	case OPTION_NUMBER_IF:
 		errno = 0;
 		number = strtoul(value, &end, 10);
 		if (!isdigit((unsigned char)*value) || *end || errno || number > UINT32_MAX)
@@ -158,11 +159,13 @@ static int take(const struct verb *v, const struct cli_option *table, int argc, 
 	if (o->argument) {
 		if (equals) {
 			value = equals + 1;
+		} else if (o->kind == OPTION_NUMBER_IF && (i + 1 == argc || !isdigit((unsigned char)*argv[i + 1]))) {
+			value = "0";
 		} else if (i + 1 < argc) {
 			value = argv[i + 1];
 			used = 2;
 		} else {
-			return CLI_OVER(cli_usage(v, "--%s needs a %s", o->name, o->argument));
+			return CLI_OVER(cli_usage(v, "--%s needs its %s", o->name, o->argument));
 		}
 	} else if (equals) {
 		return CLI_OVER(cli_usage(v, "--%s takes no value", o->name));
@@ -174,9 +177,13 @@ static int take(const struct verb *v, const struct cli_option *table, int argc, 
 int cli_parse(const struct verb *v, const struct cli_option *table, int argc, char **argv, const char **word,
 	      size_t max)
 {
+	const char *from_env = getenv("BATON_RUN");
 	bool words_only = false;
 	size_t n = 0;
 	int i;
+
+	if (from_env && *from_env)
+		cli.run_dir = from_env;
 
 	for (i = 1; i < argc; i++) /* first of all: a wrong word before it is answered in JSON too */
 		if (!strcmp(argv[i], "-j") || !strcmp(argv[i], "--json"))

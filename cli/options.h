@@ -18,6 +18,7 @@ enum option_kind {
 	OPTION_TEXT,	 /* const char * */
 	OPTION_DURATION, /* uint32_t, milliseconds */
 	OPTION_NUMBER,	 /* uint32_t */
+	OPTION_NUMBER_IF, /* uint32_t; 0 unless the next word is a number */
 };
 
 struct cli_option {

@@ -84,15 +84,29 @@ static void what_is_left(const json_t *status, char *buf, size_t len)
 		append(buf, len, "; waits for switch %s: %s", text_of(c, "switch"), text_of(c, "why"));
 }
 
+/* Which conditions are not met, without their numbers: what makes a new line where there is no terminal. */
+static void which_are_left(const json_t *status, char *buf, size_t len)
+{
+	const json_t *c;
+	size_t i;
+
+	buf[0] = 0;
+	json_array_foreach(json_object_get(status, "conditions"), i, c)
+		append(buf, len, "%s ", text_of(c, "id"));
+	json_array_foreach(json_object_get(status, "blocked"), i, c)
+		append(buf, len, "%s ", text_of(c, "switch"));
+}
+
 static void show_drain(struct progress *p, const struct waiting *w, const json_t *status, double elapsed)
 {
-	char left[400], spent[32], more[32], estimate[64] = "";
+	char state[256], left[400], spent[32], more[32], estimate[64] = "";
 
 	what_is_left(status, left, sizeof(left));
 	if (is_known(status, "estimate_s"))
 		snprintf(estimate, sizeof(estimate), "; about %s left",
 			 spell_seconds(number_of(status, "estimate_s"), more));
-	progress_show(p, left, "%s %s, %s: %s%s", w->kind, w->name, spell_seconds(elapsed, spent),
+	which_are_left(status, state, sizeof(state));
+	progress_show(p, state, "%s %s, %s: %s%s", w->kind, w->name, spell_seconds(elapsed, spent),
 		      *left ? left : "nothing left", estimate);
 }
 

@@ -202,8 +202,8 @@ static size_t host_conditions(const struct control *c, uint16_t id, struct condi
 	if (r->rows)
 		add(out, &n, "rows", r->rows, "%u rows of handed-off flows", r->rows);
 	if (r->cookie_ms >= 0 && r->cookie_ms < COOKIE_FRESH_MS)
-		add(out, &n, "cookies", (double)(COOKIE_FRESH_MS - r->cookie_ms), "a SYN cookie is %lld ms old, %d are needed",
-		    (long long)r->cookie_ms, COOKIE_FRESH_MS);
+		add(out, &n, "cookies", (double)(COOKIE_FRESH_MS - r->cookie_ms), "a SYN cookie may still come back for %.0f s",
+		    (double)(COOKIE_FRESH_MS - r->cookie_ms) / 1000);
 	if (detour_recent(c, r->detour_in_ms) || detour_recent(c, r->detour_out_ms))
 		add(out, &n, "detours", c->state.view.pop->policy.silence_ms, "detours still pass through it");
 	return n;
@@ -224,8 +224,8 @@ static size_t switch_conditions(const struct control *c, uint16_t id, struct con
 		uint64_t gone = sw->phase_ms ? c->now_ms - sw->phase_ms : 0;
 		uint64_t left = gone < pop->policy.graceful_shutdown_ms ? pop->policy.graceful_shutdown_ms - gone : 0;
 
-		add(out, &n, "graceful", (double)left, sw->phase_ms ? "announces GRACEFUL_SHUTDOWN for %llu ms more"
-			: "has not installed GRACEFUL_SHUTDOWN yet (%llu ms to follow)", (unsigned long long)left);
+		add(out, &n, "graceful", (double)left, sw->phase_ms ? "announces GRACEFUL_SHUTDOWN for %.1f s more"
+			: "has not installed GRACEFUL_SHUTDOWN yet (%.1f s to follow)", (double)left / 1000);
 	}
 	if (admin != ADMIN_OUT)
 		return n;

@@ -182,12 +182,18 @@ static void apply_text(struct controller *c, const char *text, size_t len, const
 
 static void verb_rollback(struct controller *c, json_t *args, struct ctl_request *r)
 {
+	const struct history *h = &c->history;
 	uint64_t index = (uint64_t)json_integer_value(json_object_get(args, "index"));
-	const struct kept_text *k = history_config(&c->history, index);
+	/* Without an index: the one before that in force.  The last one kept is in force. */
+	const struct kept_text *k = index ? history_config(h, index) : h->n_configs > 1 ? &h->config[h->n_configs - 2] : NULL;
 	char why[WHY_MAX], list[160] = "";
 	char *copy;
 	size_t i;
 
+	if (!k && !index) {
+		ctl_refuse(r, "there is no configuration before the one in force", "apply a file");
+		return;
+	}
 	if (!k) {
 		for (i = 0; i < c->history.n_configs; i++)
 			snprintf(list + strlen(list), sizeof(list) - strlen(list), " %llu",
@@ -197,6 +203,7 @@ static void verb_rollback(struct controller *c, json_t *args, struct ctl_request
 		ctl_refuse(r, why, "choose one of these, or apply a file");
 		return;
 	}
+	index = k->index;
 	copy = strndup(k->text, k->len); /* applying may drop the one it came from */
 	snprintf(why, sizeof(why), "rollback to %llu", (unsigned long long)index);
 	if (copy)

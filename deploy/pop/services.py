@@ -173,7 +173,8 @@ class Services:
             os.makedirs(self.m.path(node, d), mode=0o700, exist_ok=True)
         return self.m.spawn(node, name, list(wrap) + self.limits(name) + [
             self.program(name), "--config", self.m.path("pop.yaml"), "--tls", self.m.path(node, "tls"),
-            "--run", self.m.path(node, "run"), "--state", self.m.path(node, "state"), "--metrics", "127.0.0.1:9464"])
+            "--run", self.m.path(node, "run"), "--state", self.m.path(node, "state"), "--metrics", "127.0.0.1:9464"],
+            env={"BATON_PACED_KNOBS": self.m.path(node, "knobs")})
 
     def daemon_name(self, node):
         return {"c": "baton-controld", "s": "baton-switchd", "h": "baton-agentd"}[node[0]]
@@ -209,7 +210,7 @@ class Services:
                 # iproute2 prints one "via" per next hop, for IPv6 also in several lines
                 text = self.m.run(u, ["ip", family, "route", "show", vip], check=False)
                 if text.count("via ") != want:
-                    return "%s has %d of %d routes to %s" % (u, text.count("via "), want, vip)
+                    return "%s has %d of %d routes to %s: %s" % (u, text.count("via "), want, vip, " ".join(text.split()))
         return None
 
     def curl(self, vip=VIP4, path="/whoami", seconds=2):

@@ -214,7 +214,7 @@ class Bed:
                     self.machine.run(u, ["ip", "-batch", "-"], check=False, text="route replace %s via %s metric 1\n"
                                      "route replace %s via %s metric 1\n" % (VIP4, v4, VIP6, v6))
             for u in self.plan.upstreams:
-                self.machine.run(u, ["ip", "-batch", "-force", "-"], check=False,
+                self.machine.run(u, ["ip", "-force", "-batch", "-"], check=False,
                                  text="route del %s metric 1\nroute del %s metric 1\n" % (VIP4, VIP6))
 
         thread = threading.Thread(target=flap)
