@@ -74,6 +74,23 @@ static void put_number(struct exchange *x, int64_t v)
 	put(x, text, (size_t)snprintf(text, sizeof(text), "%lld", (long long)v));
 }
 
+/* An address and its text. */
+static const void *client_address(const struct sockaddr_storage *ss, size_t *n, char text[ADDRESS_TEXT])
+{
+	const struct sockaddr_in6 *in6 = (const void *)ss;
+
+	if (ss->ss_family == AF_INET) {
+		const struct sockaddr_in *in = (const void *)ss;
+
+		*n = 4;
+		inet_ntop(AF_INET, &in->sin_addr, text, ADDRESS_TEXT);
+		return &in->sin_addr;
+	}
+	*n = 16;
+	inet_ntop(AF_INET6, &in6->sin6_addr, text, ADDRESS_TEXT);
+	return &in6->sin6_addr;
+}
+
 static void write_head(struct exchange *x, const struct exchange_request *r)
 {
 	const struct request_head *h = &x->w->head;
@@ -86,6 +103,19 @@ static void write_head(struct exchange *x, const struct exchange_request *r)
 	x->log_target = put_span(x, h, h->forward);
 	put_text(x, " HTTP/1.1\r\nHost: ");
 	x->log_host = put_span(x, h, host);
+	if (!host.n) { /* HTTP/1.0: the address that was meant */
+		const struct sockaddr_storage *peer, *local;
+		char text[ADDRESS_TEXT];
+		size_t n;
+
+		front_addresses(x, &peer, &local);
+		client_address(local, &n, text);
+		if (n == 16)
+			put_text(x, "[");
+		put(x, text, strlen(text));
+		if (n == 16)
+			put_text(x, "]");
+	}
 	put_text(x, "\r\n");
 	for (i = 0; i < h->n_entries; i++) {
 		const struct head_entry *e = &h->entry[i];
@@ -143,23 +173,6 @@ static bool idempotent(uint8_t method)
 	       method == METHOD_OPTIONS || method == METHOD_TRACE;
 }
 
-/* The client's address, without the IPv4-in-IPv6 form. */
-static const void *client_address(const struct sockaddr_storage *ss, size_t *n, char text[ADDRESS_TEXT])
-{
-	const struct sockaddr_in6 *in6 = (const void *)ss;
-
-	if (ss->ss_family == AF_INET) {
-		const struct sockaddr_in *in = (const void *)ss;
-
-		*n = 4;
-		inet_ntop(AF_INET, &in->sin_addr, text, ADDRESS_TEXT);
-		return &in->sin_addr;
-	}
-	*n = 16;
-	inet_ntop(AF_INET6, &in6->sin6_addr, text, ADDRESS_TEXT);
-	return &in6->sin6_addr;
-}
-
 unsigned exchange_new(struct worker *w, const struct exchange_request *r, struct exchange **out)
 {
 	const struct request_head *h = &w->head;
@@ -180,7 +193,7 @@ unsigned exchange_new(struct worker *w, const struct exchange_request *r, struct
 	if (!p)
 		return 503; /* the connection's configuration is older than the pools: gone by now */
 	/* Text, ": " and CRLF for each field, and what we add, which quotes the client's address twice. */
-	room = h->text_len + 6u * h->n_entries + 2u * ADDRESS_TEXT + 320;
+	room = h->text_len + 6u * h->n_entries + 3u * ADDRESS_TEXT + 320;
 	x = malloc(sizeof(*x) + room);
 	if (!x)
 		return 503;
@@ -378,6 +391,11 @@ static size_t send_chunk(struct stream *s, const uint8_t *p, size_t n, bool end)
 	return n;
 }
 
+bool exchange_ready(const struct exchange *x)
+{
+	return x->conn && x->state >= EXCHANGE_ASKED;
+}
+
 size_t exchange_body(struct exchange *x, const uint8_t *p, size_t n, bool end)
 {
 	struct stream *s;
@@ -386,7 +404,7 @@ size_t exchange_body(struct exchange *x, const uint8_t *p, size_t n, bool end)
 	/* A backend that answered early and closed takes no more: what is left is read and dropped. */
 	if (x->state == EXCHANGE_DONE)
 		return n;
-	if (!x->conn || x->state < EXCHANGE_ASKED)
+	if (!exchange_ready(x))
 		return 0;
 	s = &x->conn->s;
 	if (s->error)

@@ -32,7 +32,7 @@ struct front_ops {
 	void (*fail)(struct exchange *x, unsigned status);
 	void (*pull)(struct exchange *x); /* body bytes of the request are wanted */
 	int (*splice_to)(struct exchange *x); /* a descriptor that body bytes may be spliced to now, or -1 */
-	void (*blocked)(struct exchange *x);  /* it took no more: exchange_room() when it does */
+	void (*blocked)(struct exchange *x, int error); /* it took no more: exchange_room() when it does; or it broke */
 };
 
 enum exchange_state { EXCHANGE_QUEUED, EXCHANGE_CONNECTING, EXCHANGE_ASKED, EXCHANGE_ANSWERED, EXCHANGE_TUNNEL, EXCHANGE_DONE };
@@ -89,6 +89,7 @@ unsigned exchange_new(struct worker *w, const struct exchange_request *r, struct
 void exchange_start(struct exchange *x);
 /* Body bytes: returns how many were taken; pull() is called when more can be.  end: these are the last. */
 size_t exchange_body(struct exchange *x, const uint8_t *p, size_t n, bool end);
+bool exchange_ready(const struct exchange *x); /* for body bytes */
 void exchange_room(struct exchange *x); /* the front can take body bytes again */
 void exchange_abort(struct exchange *x, const char *why); /* the client is gone; x is gone after this */
 

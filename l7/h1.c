@@ -92,7 +92,7 @@ static int push_body(struct client *c)
 	size_t n, took;
 	ptrdiff_t used;
 
-	while (c->body != BODY_NONE && in->data) {
+	while (c->body != BODY_NONE && in->data && exchange_ready(x)) {
 		n = buffer_len(in);
 		if (c->body == BODY_CHUNKED) {
 			used = chunked_next(&c->chunked, buffer_head(in), n, &n);
@@ -332,7 +332,7 @@ static void over(struct client *c)
 	/* Not from here: the exchange that calls is not gone yet, and a long pipeline must not be a deep stack. */
 	if (c->s.in.data || c->s.raw.data) {
 		if (!c->in_next)
-			event_active(&c->s.read_event, EV_READ, 0);
+			event_active(&c->s.write_event, EV_WRITE, 0);
 	} else {
 		client_wait(c, WAIT_IDLE);
 		stream_read(&c->s, true);
@@ -389,10 +389,15 @@ static int front_splice_to(struct exchange *x)
 	return c->s.fd;
 }
 
-static void front_blocked(struct exchange *x)
+static void front_blocked(struct exchange *x, int error)
 {
 	struct client *c = x->client;
 
+	if (error) {
+		c->s.error = error;
+		broken_soon(c);
+		return;
+	}
 	stream_await_write(&c->s);
 	await_client(c);
 }
@@ -535,6 +540,8 @@ void h1_room(struct client *c)
 		client_wait(c, WAIT_ANSWER);
 	if (c->x)
 		exchange_room(c->x);
+	else
+		next(c);
 }
 
 void h1_gone(struct client *c)

@@ -352,9 +352,10 @@ static int front_splice_to(struct exchange *x)
 	return -1;
 }
 
-static void front_blocked(struct exchange *x)
+static void front_blocked(struct exchange *x, int error)
 {
 	(void)x;
+	(void)error;
 }
 
 static const struct front_ops front = { front_head, front_body, front_end, front_fail, front_pull, front_splice_to, front_blocked };

@@ -57,9 +57,8 @@ static bool pipe_out(struct exchange *x, int to, enum pump_result *r)
 				   SPLICE_F_MOVE | SPLICE_F_NONBLOCK | (x->answer_left ? SPLICE_F_MORE : 0));
 
 		if (n <= 0) {
-			/* A client that broke is seen by its own stream. */
 			*r = PUMP_BLOCKED;
-			x->front->blocked(x);
+			x->front->blocked(x, n < 0 && errno != EAGAIN && errno != EINTR ? errno : 0);
 			return false;
 		}
 		x->in_pipe -= (size_t)n;

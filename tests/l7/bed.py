@@ -137,6 +137,7 @@ class Bed:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         s.bind(("127.0.0.1", port))
         s.listen(4096)
+        s.settimeout(None)
         return s
 
     # -- servers
