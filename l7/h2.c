@@ -176,8 +176,9 @@ static ssize_t read_answer(nghttp2_session *session, int32_t id, uint8_t *buf, s
 		return (ssize_t)n;
 	}
 	n = s->n < room ? s->n : room;
-	memcpy(buf, s->p, n);
-	s->p += n;
+	if (n)
+		memcpy(buf, s->p, n);
+	s->p = n ? s->p + n : s->p;
 	s->n -= n;
 	s->took += n;
 	if (s->answer_ended && !s->n)
