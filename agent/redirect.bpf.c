@@ -199,16 +199,11 @@ static __always_inline enum verdict_socket judge_full(struct bpf_sock *sk, const
 	return verdict_fits_window(p, &w) ? SOCKET_ESTABLISHED : SOCKET_ESTABLISHED_OTHER;
 }
 
-__noinline int find_socket(struct __sk_buff *skb, const struct packet *p)
+/* Gives the socket back. */
+static __always_inline enum verdict_socket judge_socket(struct bpf_sock *sk, const struct packet *p)
 {
-	struct bpf_sock *sk;
 	enum verdict_socket found;
 
-	if (!p)
-		return SOCKET_NONE;
-	sk = flow_lookup(skb, &p->flow);
-	if (!sk)
-		return SOCKET_NONE;
 	if (sk->state == BPF_TCP_LISTEN)
 		found = SOCKET_LISTEN;
 	else if (sk->state == BPF_TCP_NEW_SYN_RECV)
@@ -219,6 +214,16 @@ __noinline int find_socket(struct __sk_buff *skb, const struct packet *p)
 		found = judge_full(sk, p);
 	bpf_sk_release(sk);
 	return found;
+}
+
+__noinline int find_socket(struct __sk_buff *skb, const struct packet *p)
+{
+	struct bpf_sock *sk;
+
+	if (!p)
+		return SOCKET_NONE;
+	sk = flow_lookup(skb, &p->flow);
+	return sk ? judge_socket(sk, p) : SOCKET_NONE;
 }
 
 /* The kernel's own check; it knows nothing of a cookie unless cookies were sent of late. */
@@ -268,19 +273,13 @@ __noinline int decide(const struct verdict_facts *f, struct verdict *v)
 	return 0;
 }
 
-/* The usual first question, known beforehand: saves a call of decide(), changes no answer. */
-static __always_inline int will_ask_socket(const struct verdict_facts *f)
-{
-	return f->status == PACKET_OK && f->triple.host[0] == f->self && f->protocol == PACKET_TCP && !f->shape &&
-	       (f->tcp_flags & (TCP_FLAG_BIT_SYN | TCP_FLAG_BIT_ACK)) != TCP_FLAG_BIT_SYN;
-}
-
-/* Everything about the frame, and then the verdict; changes nothing. */
+/* Everything about the frame, and then the verdict; changes nothing.  socket: what quick_socket() has found. */
 static __always_inline void judge(struct __sk_buff *skb, const struct redirect_config *c, const struct packet_eth *eth,
-				  struct packet *p, struct verdict_facts *f, struct verdict *v)
+				  int socket, struct packet *p, struct verdict_facts *f, struct verdict *v)
 {
 	int i;
 
+	f->socket = (__u8)socket;
 	f->self = c->self;
 	f->detours_on = c->detours_on;
 	f->is_vmac = (__u8)vmac_decode(eth->dst, &f->triple);
@@ -291,8 +290,6 @@ static __always_inline void judge(struct __sk_buff *skb, const struct redirect_c
 	f->shape = p->shape;
 	f->protocol = p->flow.protocol;
 	f->tcp_flags = p->tcp_flags;
-	if (f->triple.host[1] != HOST_NONE && will_ask_socket(f))
-		f->socket = (__u8)find_socket(skb, p);
 	for (i = 0; i < 4; i++) { /* three questions, then the answer */
 		decide(f, v);
 		if (v->action == VERDICT_ASK_VIP)
@@ -482,6 +479,71 @@ static __always_inline int at_rest(struct __sk_buff *skb, const struct redirect_
 	return protocol == PACKET_TCP || protocol == PACKET_UDP;
 }
 
+/*
+ * The usual question of a bucket with a history, asked without the whole of parsing and judging: for a
+ * plain TCP segment from the switch, with our vMAC and another host behind it, which socket it fits.
+ * SOCKET_ESTABLISHED is the verdict already (lb/verdict.h, rule 7); any other answer is a fact for it.
+ * SOCKET_UNKNOWN: not such a segment, or one that only the parser can tell.
+ */
+static __always_inline int quick_socket(struct __sk_buff *skb, const struct redirect_config *c)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	const struct packet_eth *eth = data;
+	const struct packet_tcp *tcp;
+	struct bpf_sock_tuple t;
+	struct bpf_sock *sk;
+	struct triple triple;
+	struct packet p;
+	__u32 room, doff;
+
+	if (data + PACKET_ETH_LEN + sizeof(struct packet_v4) + sizeof(*tcp) > end || eth->src[0] == MAC_KIND_DETOUR)
+		return SOCKET_UNKNOWN;
+	if (!vmac_decode(eth->dst, &triple) || triple.host[0] != c->self || triple.host[1] == HOST_NONE)
+		return SOCKET_UNKNOWN;
+	if (eth->type == lb_be16(PACKET_ETH_V4)) {
+		const struct packet_v4 *ip = data + PACKET_ETH_LEN;
+
+		tcp = (const void *)(ip + 1);
+		room = lb_be16(ip->len);
+		if (ip->version_ihl != 0x45 || ip->frag & lb_be16(0x3fff) || ip->protocol != PACKET_TCP ||
+		    PACKET_ETH_LEN + room > skb->len || room < sizeof(*ip) + sizeof(*tcp))
+			return SOCKET_UNKNOWN;
+		room -= sizeof(*ip);
+		t.ipv4.saddr = ip->saddr;
+		t.ipv4.daddr = ip->daddr;
+		t.ipv4.sport = tcp->sport;
+		t.ipv4.dport = tcp->dport;
+	} else {
+		const struct packet_v6 *ip = data + PACKET_ETH_LEN;
+
+		tcp = (const void *)(ip + 1);
+		if (eth->type != lb_be16(PACKET_ETH_V6) || (const void *)(tcp + 1) > end)
+			return SOCKET_UNKNOWN;
+		room = lb_be16(ip->len);
+		if (*(const __u8 *)ip >> 4 != 6 || ip->next != PACKET_TCP ||
+		    PACKET_ETH_LEN + sizeof(*ip) + room > skb->len || room < sizeof(*tcp))
+			return SOCKET_UNKNOWN;
+		__builtin_memcpy(t.ipv6.saddr, ip->saddr, 16);
+		__builtin_memcpy(t.ipv6.daddr, ip->daddr, 16);
+		t.ipv6.sport = tcp->sport;
+		t.ipv6.dport = tcp->dport;
+	}
+	doff = (__u32)(tcp->doff >> 4) * 4;
+	p.tcp_flags = tcp->flags;
+	p.shape = 0;
+	if (doff < sizeof(*tcp) || doff > room || (p.tcp_flags & (TCP_FLAG_BIT_SYN | TCP_FLAG_BIT_ACK)) == TCP_FLAG_BIT_SYN)
+		return SOCKET_UNKNOWN;
+	p.seq = lb_be32(tcp->seq);
+	p.ack = lb_be32(tcp->ack);
+	p.segment = room - doff + !!(p.tcp_flags & TCP_FLAG_BIT_SYN) + !!(p.tcp_flags & TCP_FLAG_BIT_FIN);
+	/* Two calls, since the verifier wants to know the size. */
+	if (eth->type == lb_be16(PACKET_ETH_V4))
+		sk = bpf_skc_lookup_tcp(skb, &t, sizeof(t.ipv4), BPF_F_CURRENT_NETNS, 0);
+	else
+		sk = bpf_skc_lookup_tcp(skb, &t, sizeof(t.ipv6), BPF_F_CURRENT_NETNS, 0);
+	return sk ? judge_socket(sk, &p) : SOCKET_NONE;
+}
+
 static __always_inline const struct redirect_config *the_config(void)
 {
 	__u32 zero = 0;
@@ -490,7 +552,7 @@ static __always_inline const struct redirect_config *the_config(void)
 }
 
 /* Everything that is not at rest. */
-static __noinline int consider(struct __sk_buff *skb)
+static __noinline int consider(struct __sk_buff *skb, int socket)
 {
 	const struct redirect_config *c = the_config();
 	struct verdict_facts f = {};
@@ -502,7 +564,7 @@ static __noinline int consider(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	if (is_probe(c, &eth))
 		return answer_probe(skb, c, &eth);
-	judge(skb, c, &eth, &p, &f, &v);
+	judge(skb, c, &eth, socket, &p, &f, &v);
 	count(v.reason);
 	if (f.detoured && v.action != VERDICT_PASS)
 		came_in(&f.came);
@@ -538,14 +600,22 @@ SEC("tc")
 int redirect(struct __sk_buff *skb)
 {
 	const struct redirect_config *c = the_config();
+	int socket;
 
 	if (!c || !c->self)
 		return TC_ACT_UNSPEC;
-	if (!skb->vlan_present && at_rest(skb, c)) {
+	if (skb->vlan_present)
+		return consider(skb, SOCKET_UNKNOWN);
+	if (at_rest(skb, c)) {
 		count(REASON_AT_REST);
 		return deliver(skb);
 	}
-	return consider(skb);
+	socket = quick_socket(skb, c);
+	if (socket == SOCKET_ESTABLISHED && !c->watching) {
+		count(REASON_ESTABLISHED);
+		return deliver(skb);
+	}
+	return consider(skb, socket);
 }
 
 /* What `redirect` would decide, told rather than done: BPF_PROG_TEST_RUN for `baton explain`. */
@@ -560,6 +630,6 @@ int explain(struct __sk_buff *skb)
 
 	if (!c || packet_load(skb, 0, &eth, sizeof(eth)))
 		return (int)REDIRECT_EXPLAIN(VERDICT_PASS, REASON_NOT_IP, 0);
-	judge(skb, c, &eth, &p, &f, &v);
+	judge(skb, c, &eth, SOCKET_UNKNOWN, &p, &f, &v);
 	return (int)REDIRECT_EXPLAIN(v.action, v.reason, v.to.host[0]);
 }
