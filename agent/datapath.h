@@ -62,6 +62,14 @@ extern const struct datapath_ops datapath_module; /* kmod/ */
 /* Opens the one that pop.yaml asks for (auto: the module where it is loaded, else eBPF).  NULL: none, see why. */
 const struct datapath_ops *datapath_open(enum datapath_kind kind, uint16_t self, const char *pin_dir, char *why,
 					 size_t why_len, struct datapath **out);
+/* Is the one in use what pop.yaml asks for?  auto: whichever it is. */
+bool datapath_fits(enum datapath_kind kind, const struct datapath_ops *in_use);
+/*
+ * Takes off what an agent before us left of the other data path on these devices, once ours is on them.  Two at the
+ * same time judge every frame alike, so there is no moment in which an old flow is not recognised.
+ */
+void datapath_take_off_other(const struct datapath_ops *in_use, uint16_t self, const char *pin_dir,
+			     const char (*ifname)[IF_NAMESIZE], size_t n);
 /* What explain() says of a verdict (lb/verdict.h); next: the host that a detour goes to. */
 void datapath_explain_text(uint8_t action, uint8_t reason, uint16_t next, char *text, size_t len);
 

@@ -32,39 +32,91 @@ static void links_wanted(const struct host *h, const struct view *v, const struc
 	}
 }
 
-static int open_datapath(struct host *h, const struct view *v, const struct host_conf *conf, char *why, size_t why_len)
+struct devices {
+	char ifname[POP_SWITCHES_MAX][IF_NAMESIZE];
+	size_t n;
+};
+
+static void pin_dir_of(const struct view *v, const struct host_conf *conf, char dir[256])
 {
-	const char *dir = getenv("BATON_PIN_DIR");
-	char pin_dir[256];
+	const char *base = getenv("BATON_PIN_DIR");
 
 	/* Not a refusal: the directory that is missing is named by what fails next. */
-	(void)mkdir(dir ? dir : PIN_DIR, 0700);
-	snprintf(pin_dir, sizeof(pin_dir), "%s/%s-%s", dir ? dir : PIN_DIR, v->pop->name, conf->name);
-	h->ops = datapath_open(conf->datapath, h->self, pin_dir, why, why_len, &h->datapath);
-	return h->ops ? 0 : -ENOTSUP;
+	(void)mkdir(base ? base : PIN_DIR, 0700);
+	snprintf(dir, 256, "%s/%s-%s", base ? base : PIN_DIR, v->pop->name, conf->name);
+}
+
+static int fill(const struct datapath_ops *ops, struct datapath *d, const struct view *v, const struct devices *dev, char *why,
+		size_t why_len)
+{
+	uint16_t id[HOST_ID_MAX];
+	int err;
+
+	for (uint32_t i = 0; i < v->pop->n_hosts; i++)
+		id[i] = v->pop->host[i].id;
+	err = ops->set_vips(d, v->pop->vip, v->pop->n_vips);
+	if (!err)
+		err = ops->set_hosts(d, id, v->pop->n_hosts);
+	if (!err)
+		err = ops->set_devices(d, (const char(*)[IF_NAMESIZE])dev->ifname, dev->n);
+	if (err)
+		snprintf(why, why_len, "the data path does not take its VIPs, hosts or devices: %s", strerror(-err));
+	return err;
+}
+
+/*
+ * The other data path takes over: it is on the devices before the first one is taken off, and both judge
+ * alike.  The old one stays where the new one cannot be had.
+ */
+static int swap_datapath(struct host *h, const struct view *v, const struct host_conf *conf, const char *pin_dir,
+			 const struct devices *dev, char *why, size_t why_len)
+{
+	const struct datapath_ops *ops, *old_ops = h->ops;
+	struct datapath *d = NULL, *old = h->datapath;
+	int err;
+
+	ops = datapath_open(conf->datapath, h->self, pin_dir, why, why_len, &d);
+	if (!ops)
+		return -ENOTSUP;
+	err = ops->set_detours(d, !h->detours_off);
+	if (!err)
+		err = fill(ops, d, v, dev, why, why_len);
+	if (err) {
+		ops->close(d, true);
+		return err;
+	}
+	if (h->proof && proof_running(h->proof)) /* what it watches, it watches in the old one */
+		proof_stop(h->proof);
+	h->ops = ops;
+	h->datapath = d;
+	old_ops->close(old, true);
+	log_notice("data path: %s instead of %s", ops->name, old_ops->name);
+	return 0;
 }
 
 static int datapath_install(struct host *h, const struct view *v, const struct host_conf *conf, char *why, size_t why_len)
 {
-	char ifname[POP_SWITCHES_MAX][IF_NAMESIZE];
-	uint16_t id[HOST_ID_MAX];
-	size_t n = 0;
-	int err = h->datapath ? 0 : open_datapath(h, v, conf, why, why_len);
+	struct devices dev = { .n = 0 };
+	char pin_dir[256];
+	int err;
 
-	if (err)
-		return err;
-	for (uint32_t i = 0; i < v->pop->n_hosts; i++)
-		id[i] = v->pop->host[i].id;
+	pin_dir_of(v, conf, pin_dir);
 	for (size_t i = 0; i < h->links.n; i++)
 		if (h->links.link[i].ifindex)
-			memcpy(ifname[n++], h->links.link[i].ifname, IF_NAMESIZE);
-	err = h->ops->set_vips(h->datapath, v->pop->vip, v->pop->n_vips);
-	if (!err)
-		err = h->ops->set_hosts(h->datapath, id, v->pop->n_hosts);
-	if (!err)
-		err = h->ops->set_devices(h->datapath, (const char(*)[IF_NAMESIZE])ifname, n);
-	if (err)
-		snprintf(why, why_len, "the data path does not take its VIPs, hosts or devices: %s", strerror(-err));
+			memcpy(dev.ifname[dev.n++], h->links.link[i].ifname, IF_NAMESIZE);
+	if (h->datapath && !datapath_fits(conf->datapath, h->ops)) {
+		err = swap_datapath(h, v, conf, pin_dir, &dev, why, why_len);
+	} else {
+		bool first = !h->datapath;
+
+		if (first)
+			h->ops = datapath_open(conf->datapath, h->self, pin_dir, why, why_len, &h->datapath);
+		if (!h->ops)
+			return -ENOTSUP;
+		err = fill(h->ops, h->datapath, v, &dev, why, why_len);
+		if (first && !err)
+			datapath_take_off_other(h->ops, h->self, pin_dir, (const char(*)[IF_NAMESIZE])dev.ifname, dev.n);
+	}
 	for (size_t i = 0; i < h->links.n && !err; i++)
 		h->attached[i] = h->links.link[i].ifindex;
 	h->n_attached = err ? 0 : h->links.n;
