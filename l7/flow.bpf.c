@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The rows of hand-off (l7/flow.h) in TC eBPF: ingress and egress of every host link, before the host data
+ * path's own program, and ingress of the TAP, out of which held packets come back to go where the row
+ * says by then.  Maps are pinned: rows forward on when the daemon is gone.
+ */
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <stddef.h>
+
+#include <bpf/bpf_helpers.h>
+
+#define PACKET_TC
+#include "l7/flow.h"
+#include "lb/packet.h"
+
+char _license[] SEC("license") = "Dual BSD/GPL";
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, FLOW_ROWS_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct flow);
+	__type(value, struct row);
+} rows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct flow_config);
+} flow_config SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, FLOW_COUNTS);
+	__type(key, __u32);
+	__type(value, __u64);
+} flow_counts SEC(".maps");
+
+static __always_inline void count(__u32 what)
+{
+	__u64 *n = bpf_map_lookup_elem(&flow_counts, &what);
+
+	if (n)
+		++*n;
+}
+
+/* The row, unless it has ended. */
+static __always_inline struct row *row_of(const struct flow *f)
+{
+	struct row *r = bpf_map_lookup_elem(&rows, f);
+
+	if (!r || !r->deadline_ns || bpf_ktime_get_ns() < r->deadline_ns)
+		return r;
+	count(FLOW_EXPIRED);
+	return NULL;
+}
+
+/* One hop less: two hosts whose rows point at each other end a packet, not themselves. */
+static __always_inline int hop(struct __sk_buff *skb, const struct packet *p)
+{
+	__u32 at = p->l3 & 0xff;
+
+	if (p->ethertype_v6) {
+		__u8 hops = p->ttl - 1;
+
+		return bpf_skb_store_bytes(skb, at + offsetof(struct packet_v6, hops), &hops, 1, 0);
+	}
+	/* TTL is the high byte of its 16-bit word. */
+	if (bpf_l3_csum_replace(skb, at + offsetof(struct packet_v4, check), lb_be16((__u16)p->ttl << 8),
+				lb_be16((__u16)(p->ttl - 1) << 8), 2))
+		return -1;
+	{
+		__u8 ttl = p->ttl - 1;
+
+		return bpf_skb_store_bytes(skb, at + offsetof(struct packet_v4, ttl), &ttl, 1, 0);
+	}
+}
+
+static __always_inline int forward(struct __sk_buff *skb, const struct packet *p, __u16 owner,
+				   const struct flow_config *c)
+{
+	struct triple to = { { owner } }, self = { { c->self } };
+	__u8 mac[12];
+
+	if (p->ttl <= 1) {
+		count(FLOW_TTL);
+		return TC_ACT_SHOT;
+	}
+	vmac_encode(mac, &to);
+	vmac_encode(mac + 6, &self);
+	if (hop(skb, p) || bpf_skb_store_bytes(skb, 0, mac, sizeof(mac), 0)) {
+		count(FLOW_ERROR);
+		return TC_ACT_SHOT; /* half rewritten */
+	}
+	count(FLOW_FORWARDED);
+	return (int)bpf_redirect(skb->ifindex == c->tap ? c->link : skb->ifindex, 0);
+}
+
+SEC("tc")
+int flow_ingress(struct __sk_buff *skb)
+{
+	struct flow_config *c;
+	struct packet p;
+	struct row *r;
+	__u32 zero = 0;
+
+	if (packet_parse(skb, skb->len, &p) != PACKET_OK || p.flow.protocol != PACKET_TCP || p.shape & PACKET_NO_OWNER)
+		return TC_ACT_UNSPEC;
+	r = row_of(&p.flow);
+	c = bpf_map_lookup_elem(&flow_config, &zero);
+	if (!r || !c) {
+		count(FLOW_MISS);
+		return TC_ACT_UNSPEC;
+	}
+	r->seen_ns = bpf_ktime_get_ns();
+	if (r->state == ROW_HOLD) {
+		count(FLOW_HELD);
+		return (int)bpf_redirect(c->tap, 0);
+	}
+	if (r->state == ROW_CLOSING && !(p.shape & PACKET_ICMP_ERROR) &&
+	    (p.tcp_flags & (TCP_FLAG_BIT_SYN | TCP_FLAG_BIT_ACK)) == TCP_FLAG_BIT_SYN) {
+		bpf_map_delete_elem(&rows, &p.flow); /* the port is used again: the next connection is nobody's yet */
+		count(FLOW_REMOVED);
+		return TC_ACT_UNSPEC;
+	}
+	if (r->state != ROW_FWD && r->state != ROW_CLOSING)
+		return TC_ACT_UNSPEC;
+	return forward(skb, &p, r->owner, c);
+}
+
+SEC("tc")
+int flow_egress(struct __sk_buff *skb)
+{
+	struct flow reversed = {};
+	struct packet p;
+	struct row *r;
+
+	if (packet_parse(skb, skb->len, &p) != PACKET_OK || p.flow.protocol != PACKET_TCP ||
+	    p.shape & (PACKET_NO_OWNER | PACKET_ICMP_ERROR))
+		return TC_ACT_UNSPEC;
+	__builtin_memcpy(reversed.saddr, p.flow.daddr, 16);
+	__builtin_memcpy(reversed.daddr, p.flow.saddr, 16);
+	reversed.sport = p.flow.dport;
+	reversed.dport = p.flow.sport;
+	reversed.family = p.flow.family;
+	reversed.protocol = p.flow.protocol;
+	r = row_of(&reversed);
+	if (!r || r->state != ROW_HOLD || skb->ifindex == 0)
+		return TC_ACT_UNSPEC;
+	if (p.segment)
+		r->dropped = 1;
+	count(FLOW_HELD_EGRESS);
+	return TC_ACT_SHOT;
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A live TCP connection leaves one kernel and enters another (TCP_REPAIR, tcp(7); CRIU's order of calls is the
+ * model).  Who calls has made the flow's row HOLD first, on both sides (l7/rows.h): what arrives meanwhile waits
+ * in the sender's TAP, what leaves is dropped.  PLATFORM's rules:
+ *
+ *  1. Export only from ESTABLISHED, with nothing out of order, with queues up to a limit: all else is refused and
+ *     the connection goes on where it is.
+ *  2. The exported descriptor is kept, frozen, until the receiver has answered.  Resuming is one call and loses
+ *     nothing; closing it in repair mode is silent.
+ *  3. What was received and not read is peeked: it is still in the frozen socket.
+ *  4. Import: sequence numbers, MSS and timestamp before connect, options, queues, window after; a packet that
+ *     came in between would poison the connection, hence the HOLD.
+ *  5. Bytes that were sent and not acknowledged are restored as in flight; those never sent are sent after
+ *     tcp_move_go(), as the congestion window allows.
+ *
+ * Needs CAP_NET_ADMIN, also to resume.  ECN does not follow, nor do RTT and the congestion window by these calls
+ * alone (they travel in the struct).
+ */
+#ifndef L7_TCP_MOVE_H
+#define L7_TCP_MOVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "l7/buffer.h"
+#include "pop/address.h"
+
+#define TCP_MOVE_QUEUE_MAX (256u << 10) /* each of the two queues, at most, whatever a caller allows */
+#define TCP_MOVE_CONGESTION_LEN 16
+
+struct tcp_move {
+	struct address client, vip;
+	uint16_t client_port, vip_port;
+	uint32_t snd_una; /* the oldest byte in `send` */
+	uint32_t unsent;  /* bytes at the end of `send` that never left */
+	uint32_t rcv_nxt; /* behind the last byte in `received` */
+	uint32_t snd_wl1, snd_wnd, max_window, rcv_wnd, rcv_wup;
+	uint32_t timestamp; /* our clock in the timestamp option */
+	uint32_t srtt_us, rttvar_us, cwnd, ssthresh, user_timeout_ms;
+	uint16_t mss_clamp, pmtu, keep_idle_s, keep_interval_s;
+	uint8_t snd_wscale, rcv_wscale, tos, keep_count;
+	bool timestamps, sack, wscale, nodelay, keepalive;
+	char congestion[TCP_MOVE_CONGESTION_LEN];
+	struct buffer received; /* not read yet */
+	struct buffer send;	/* not acknowledged yet */
+};
+
+/*
+ * Freezes the connection and writes it down.  0: it is frozen until tcp_move_resume() or close().  Else it goes on:
+ * -ENOTCONN (not ESTABLISHED), -EMSGSIZE (a queue is longer than queue_max), -EAGAIN (data out of order, perhaps
+ * data of which that cannot be known: read and try again), -EPROTONOSUPPORT (MPTCP, TCP-AO), -EPERM.
+ */
+int tcp_move_export(int fd, size_t queue_max, struct tcp_move *m);
+int tcp_move_resume(int fd);
+/* Data was dropped by our own HOLD (struct row.dropped, read after the export): the importer sends all that is not
+ * acknowledged at once, else the client waits for a retransmission time-out.  What it has already it ignores. */
+void tcp_move_resend(struct tcp_move *m);
+void tcp_move_free(struct tcp_move *m); /* wipes the queues */
+
+/* A socket to import into, made before it is needed (most of what an import costs beside its queues). */
+int tcp_move_socket(int family); /* a descriptor, or -errno */
+/* Half of an import: all but life.  On failure close fd: nobody hears of it.  -EADDRNOTAVAIL: the VIP is not on this
+ * host, or the flow's old socket is. */
+int tcp_move_import(int fd, const struct tcp_move *m);
+/* The socket lives from here: it takes packets, and sends what was unsent.  -EAGAIN: `left` bytes of m->send's end did
+ * not fit the send buffer, they are the caller's to send. */
+int tcp_move_go(int fd, const struct tcp_move *m, size_t *left);
+
+/*
+ * The struct as bytes, for OFFER; big-endian:
+ *   0 u8 format 1 | 1 u8 family 4, 6 | 2 be16 flags (1 timestamps, 2 sack, 4 wscale, 8 nodelay, 16 keepalive)
+ *   4 be16 client port | 6 be16 VIP port | 8 [16] client | 24 [16] VIP (IPv4: the first 4 bytes, then zero)
+ *  40 be32 snd_una | 44 be32 unsent | 48 be32 rcv_nxt | 52 be32 bytes received | 56 be32 bytes to send
+ *  60 be32 snd_wl1 | 64 be32 snd_wnd | 68 be32 max_window | 72 be32 rcv_wnd | 76 be32 rcv_wup | 80 be32 timestamp
+ *  84 be32 srtt_us | 88 be32 rttvar_us | 92 be32 cwnd | 96 be32 ssthresh | 100 be32 user_timeout_ms
+ * 104 be16 mss_clamp | 106 be16 pmtu | 108 be16 keep_idle_s | 110 be16 keep_interval_s
+ * 112 u8 snd_wscale | 113 u8 rcv_wscale | 114 u8 tos | 115 u8 keep_count
+ * 116 [16] congestion control, zero-padded | 132 received, then to send
+ */
+#define TCP_MOVE_FORMAT 1
+#define TCP_MOVE_HEAD 132
+size_t tcp_move_len(const struct tcp_move *m);
+void tcp_move_put(const struct tcp_move *m, uint8_t *out); /* tcp_move_len bytes */
+int tcp_move_get(const uint8_t *p, size_t len, struct tcp_move *m); /* -EINVAL, -ENOMEM: nothing to free */
+
+#endif
