@@ -156,8 +156,6 @@ static int install(struct host *h, const struct view *v, const struct host_conf 
 		snprintf(why, why_len, "out of memory");
 		return -ENOMEM;
 	}
-	if (what & (VIEW_POP | VIEW_TABLE))
-		filters_needed(&h->filters, v->table, h->self);
 	links_wanted(h, v, conf, &want);
 	result = links_apply(h->rtnl, &want, &h->links, &h->alarms);
 	err = vips_apply(h->rtnl, v->pop->route_protocol, v->pop->vip, v->pop->n_vips, &h->alarms);
@@ -177,6 +175,11 @@ static int install(struct host *h, const struct view *v, const struct host_conf 
 	return result;
 }
 
+static bool same_filters(const struct filters *a, const struct filters *b)
+{
+	return a->n == b->n && a->overflow == b->overflow && !memcmp(a->mac, b->mac, a->n * sizeof(a->mac[0]));
+}
+
 void host_install(struct host *h, const struct view *v, unsigned what)
 {
 	const struct host_conf *conf = pop_host(v->pop, h->self);
@@ -187,6 +190,17 @@ void host_install(struct host *h, const struct view *v, unsigned what)
 	/* What an earlier attempt could not do is done with the next one. */
 	if (h->failed)
 		what |= VIEW_POP | VIEW_TABLE;
+	if (what & (VIEW_POP | VIEW_TABLE)) {
+		struct filters had = h->filters;
+
+		filters_needed(&h->filters, v->table, h->self);
+		/* Of a table a host needs nothing but its filters: a drain elsewhere is not worth reading the kernel. */
+		if (what == VIEW_TABLE && h->installed && same_filters(&had, &h->filters)) {
+			follower_ack(h->follower, v->index);
+			h->installed = v->index;
+			return;
+		}
+	}
 	h->alarms.n = 0;
 	if (conf)
 		err = install(h, v, conf, what, why, sizeof(why));
