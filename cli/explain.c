@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cli/call.h"
+#include "cli/l7.h"
 #include "cli/table.h"
 #include "pop/address.h"
 
@@ -142,20 +143,24 @@ static int explain(const char *client, const char *vip, const char *protocol)
 
 static int run(int argc, char **argv)
 {
-	const char *word[2], *protocol = "tcp";
+	const char *word[2], *protocol = "tcp", *method = "GET", *from = NULL;
 	const char *const protocols[] = { "tcp", "udp", NULL };
 	struct endpoint client, vip;
 	int n;
 	const struct cli_option table[] = {
 		{ "protocol", 0, OPTION_TEXT, &protocol, "tcp|udp", "of the flow (tcp)" },
+		{ "method", 0, OPTION_TEXT, &method, "METHOD", "of a request (GET)" },
+		{ "from", 0, OPTION_TEXT, &from, "ADDRESS", "the client of a request, where a pool is by client" },
 		{ 0 },
 	};
 
 	n = cli_parse(&verb_explain, table, argc, argv, word, 2);
 	if (n < 0)
 		return CLI_OVER(n);
+	if (n == 1 && strstr(word[0], "://"))
+		return l7_explain(word[0], method, from);
 	if (n < 2)
-		return cli_usage(&verb_explain, "which flow? name both ends");
+		return cli_usage(&verb_explain, "which flow? name both ends, or give a URL");
 	if (strcmp(protocol, "tcp") && strcmp(protocol, "udp"))
 		return cli_usage(&verb_explain, "--protocol is '%s', but must be tcp or udp%s", protocol,
 				 cli_likely(protocol, protocols));
@@ -170,10 +175,11 @@ static int run(int argc, char **argv)
 
 const struct verb verb_explain = {
 	"explain",
-	"CLIENT:PORT VIP:PORT",
-	"where a flow's next packet would go, and why",
+	"CLIENT:PORT VIP:PORT | URL",
+	"where a flow's next packet or a request would go, and why",
 	"Asks every switch which bucket the flow falls into and where that bucket points, and every host\n"
 	"what it would decide if the flow's next packet came to it now: accept, or send on to whom.\n"
+	"A URL is asked of the front end on this machine: which pool, and which backends in which order.\n"
 	"Exit status: 0 all agree on the bucket, 1 they do not or nobody answers, 2 usage, 5 no controller.",
 	run,
 };

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cli/call.h"
+#include "cli/l7.h"
 #include "cli/show.h"
 #include "cli/table.h"
 
@@ -245,7 +246,8 @@ void show_status(const json_t *s)
 		printf("! %s (%s)\n", text_of(e, "text"), spell_seconds(number_of(e, "for_s"), time));
 }
 
-static const char *const whats[] = { "status", "hosts", "buckets", "switches", "vips", "flows", "log", NULL };
+static const char *const whats[] = { "status", "hosts", "buckets", "switches", "vips", "flows", "log",
+				     "pools", "backends", "connections", NULL };
 
 static json_t *request_for(const char *what, const char *host, uint32_t last, uint32_t limit)
 {
@@ -294,7 +296,7 @@ static int run(int argc, char **argv)
 		{ "all", 'a', OPTION_FLAG, &all, NULL, "buckets: a line each, with the history" },
 		{ "last", 'n', OPTION_NUMBER, &last, "N", "log: that many entries (20)" },
 		{ "host", 0, OPTION_TEXT, &host, "NAME", "flows: of one host only" },
-		{ "limit", 0, OPTION_NUMBER, &limit, "N", "flows: at most that many of each host (100)" },
+		{ "limit", 0, OPTION_NUMBER, &limit, "N", "flows, connections: at most that many of each host (100)" },
 		{ 0 },
 	};
 
@@ -305,6 +307,8 @@ static int run(int argc, char **argv)
 		;
 	if (!whats[i])
 		return cli_usage(&verb_show, "nothing is called '%s'%s", word[0], cli_likely(word[0], whats));
+	if (l7_knows(word[0]))
+		return l7_show(word[0], limit);
 	status = cli_call(request_for(word[0], host, last, limit), &answer);
 	if (status == EXIT_DONE && cli.json)
 		cli_json(answer);
@@ -316,7 +320,7 @@ static int run(int argc, char **argv)
 
 const struct verb verb_show = {
 	"show",
-	"[status|hosts|buckets|switches|vips|flows|log]",
+	"[status|hosts|buckets|switches|vips|flows|log|pools|backends|connections]",
 	"what is there, and how it is",
 	"  status    the POP in five lines, and what is wrong (the default)\n"
 	"  hosts     who serves, how many buckets, who shelters older flows\n"
@@ -324,6 +328,7 @@ const struct verb verb_show = {
 	"  switches  what each switch has of the log, and whether it announces\n"
 	"  vips      the service addresses, who announces and who serves them\n"
 	"  flows     connections, asked from the hosts\n"
-	"  log       the last changes, and their reasons",
+	"  log       the last changes, and their reasons\n"
+	"  pools, backends, connections  of the front end on this machine (baton-l7d)",
 	run,
 };
