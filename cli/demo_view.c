@@ -6,19 +6,26 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "cli/demo.h"
 
+static const int colour[] = { 90, 44, 42, 43, 45, 46, 41, 100 };
+
+static int colour_of(unsigned host)
+{
+	return colour[host ? 1 + (host - 1) % 7 : 0];
+}
+
 static void draw_grid(const struct demo *d)
 {
-	static const int colour[] = { 90, 44, 42, 43, 45, 46, 41, 100 };
 	unsigned i;
 
 	for (i = 0; i < d->n_buckets; i++) {
 		unsigned owner = d->owner[i];
 
-		printf("\033[%d;%s30m%c\033[0m", colour[owner ? 1 + (owner - 1) % 7 : 0], d->history[i] ? "4;1;" : "",
+		printf("\033[%d;%s30m%c\033[0m", colour_of(owner), d->history[i] ? "4;1;" : "",
 		       owner ? (char)('0' + owner % 10) : '.');
 		if (i % 64 == 63)
 			printf("\033[K\n");
@@ -38,16 +45,31 @@ static void draw_load(const struct demo *d)
 	       (unsigned long long)d->resets, end);
 }
 
+/* The screen must not scroll: the latest drains get the rows that the rest leaves. */
+static unsigned rows_for_drains(const struct demo *d, unsigned rows)
+{
+	unsigned rest = 9 + (d->n_buckets + 63) / 64 + d->n_hosts + d->n_switches;
+
+	return rows > rest + 1 ? rows - rest : 1;
+}
+
 static void draw_screen(const struct demo *d)
 {
-	unsigned i;
+	struct winsize w = { .ws_row = 24, .ws_col = 80 };
+	unsigned i, room;
 
-	printf("\033[H\033[1mbaton demo\033[0m  %5.0f s   %s\033[K\n\033[K\n", demo_now_s() - d->begun_s, d->step);
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) || !w.ws_row || !w.ws_col) {
+		w.ws_row = 24;
+		w.ws_col = 80;
+	}
+	room = rows_for_drains(d, w.ws_row);
+	/* No wrapping: a long line is cut off rather than making one more. */
+	printf("\033[?7l\033[H\033[1mbaton demo\033[0m  %5.0f s   %s\033[K\n\033[K\n", demo_now_s() - d->begun_s, d->step);
 	draw_grid(d);
 	for (i = 0; i < d->n_hosts; i++) {
 		const struct demo_host *h = &d->host[i];
 
-		printf("%-4s %-8s %-5s owns %3d  shelters %3d  sockets %4d  detoured %llu\033[K\n", h->name, h->admin, h->health,
+		printf("\033[%d;30m%-4s\033[0m %-8s %-5s owns %3d  shelters %3d  sockets %4d  detoured %llu\033[K\n", colour_of(i + 1), h->name, h->admin, h->health,
 		       h->owned, h->sheltered, h->sockets, (unsigned long long)h->detoured);
 	}
 	for (i = 0; i < d->n_switches; i++)
@@ -56,12 +78,12 @@ static void draw_screen(const struct demo *d)
 	printf("\033[K\n");
 	draw_load(d);
 	printf("\033[K\n");
-	for (i = d->n_drains > 10 ? d->n_drains - 10 : 0; i < d->n_drains; i++)
+	for (i = d->n_drains > room ? d->n_drains - room : 0; i < d->n_drains; i++)
 		if (d->drain[i].seconds >= 0)
 			printf("drain of %-10s safe after %5.1f s\033[K\n", d->drain[i].what, d->drain[i].seconds);
 		else
 			printf("drain of %-10s ... %5.1f s\033[K\n", d->drain[i].what, demo_now_s() - d->drain[i].begun_s);
-	printf("\033[90m%.110s\033[0m\033[K\n\033[J", d->said);
+	printf("\033[90m%.110s\033[0m\033[K\033[J\033[?7h", d->said);
 	fflush(stdout);
 }
 
