@@ -181,9 +181,9 @@ vm: $(VMTEST) $(BPFTEST) all
 golden: $(filter %_golden,$(UNIT))
 	@$(SUMMARY) unit $(RESULTS) --timeout 120 $(call SEPARATE,$^)
 
-# Tests of whole POPs, then those with a topology of their own.
+# Tests of whole POPs, then those with a topology of their own.  (They mostly wait: one more at once than there are cores.)
 netns: all
-	@$(SUMMARY) netns $(RESULTS) --timeout 540 tests/netns/run $(T) $(if $(T),,-- tests/netns/test_bgp)
+	@$(SUMMARY) netns $(RESULTS) --timeout 540 tests/netns/run -j $$(($(JOBS) + 1)) $(T) $(if $(T),,-- tests/netns/test_bgp)
 
 # baton-l7d with real clients and servers; tests/l7/vtc holds varnishtest's scripts.
 l7: all

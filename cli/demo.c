@@ -46,6 +46,20 @@ static void on_signal(int number)
 	demo_interrupted = 1;
 }
 
+/* As a person in this directory would write it: it is shown, in the commands that the demo gives. */
+static void shorten(char *path, size_t len)
+{
+	char *real = realpath(path, NULL), *here = getcwd(NULL, 0);
+	size_t n = here ? strlen(here) : 0;
+
+	if (real && here && !strncmp(real, here, n) && real[n] == '/')
+		snprintf(path, len, "%s", real + n + 1);
+	else if (real)
+		snprintf(path, len, "%s", real);
+	free(real);
+	free(here);
+}
+
 /* The tooling lies beside the program in a build tree (../deploy/pop), else where it was installed. */
 static int find_tools(struct demo *d)
 {
@@ -63,6 +77,7 @@ static int find_tools(struct demo *d)
 		snprintf(d->pop, sizeof(d->pop), "%.400s/deploy/pop/pop", share);
 	else
 		snprintf(d->pop, sizeof(d->pop), "%.*s/../deploy/pop/pop", len < 400 ? len : 400, d->self);
+	shorten(d->pop, sizeof(d->pop));
 	snprintf(d->tools, sizeof(d->tools), "%.*s/tests/load", len < 400 ? len : 400, d->self);
 	if (access(d->pop, X_OK)) {
 		fprintf(stderr, "baton demo: %s: %s; set BATON_SHARE to the directory that holds deploy/\n", d->pop, strerror(errno));

@@ -36,6 +36,12 @@ static void take_bucket(struct explained *x, const json_t *list)
 	}
 }
 
+/* The bucket's hosts as the controller has them; NULL if it is not known. */
+static json_t *bucket_of(const struct explained *x)
+{
+	return x->bucket >= 0 ? json_array_get(json_object_get(x->buckets, "buckets"), (size_t)x->bucket) : NULL;
+}
+
 static const char *role_of(const json_t *reply)
 {
 	if (!is_known(reply, "position"))
@@ -86,9 +92,7 @@ static void print_hosts(const struct explained *x)
 
 static void print_all(const struct explained *x, const char *client, const char *vip)
 {
-	const json_t *bucket = x->bucket >= 0 ? json_array_get(json_object_get(x->buckets, "buckets"), (size_t)x->bucket)
-					      : NULL;
-	const json_t *e;
+	const json_t *bucket = bucket_of(x), *e;
 	size_t i;
 
 	printf("%s -> %s: ", client, vip);
@@ -129,6 +133,7 @@ static int explain(const char *client, const char *vip, const char *protocol)
 		if (cli.json) {
 			if (x.bucket >= 0)
 				json_object_set_new(answer, "bucket", json_integer(x.bucket));
+			json_object_set(answer, "triple", json_object_get(bucket_of(&x), "hosts"));
 			json_object_set_new(answer, "agree", json_boolean(!x.disagree));
 			json_object_set_new(answer, "exit", json_integer(status));
 			cli_json(answer);

@@ -203,6 +203,10 @@ class Bed:
     def flapping(self, period=0.15):
         """Meanwhile each upstream sends all flows now to one switch, now to another, against each other's beat."""
         stop = threading.Event()
+        # In a table of its own: FRR would take its own route away for a kernel route in the main table, and be late to put it back.
+        for u in self.plan.upstreams:
+            for family in ("-4", "-6"):
+                self.run(u, "ip", family, "rule", "add", "pref", "100", "lookup", "99")
 
         def flap():
             turn = 0
@@ -211,11 +215,12 @@ class Bed:
                 for i, u in enumerate(self.plan.upstreams):
                     links = self.plan.links_of(u, self.plan.uplinks)
                     v4, v6 = links[(turn + i) % len(links)].address(links[(turn + i) % len(links)].b)
-                    self.machine.run(u, ["ip", "-batch", "-"], check=False, text="route replace %s via %s metric 1\n"
-                                     "route replace %s via %s metric 1\n" % (VIP4, v4, VIP6, v6))
+                    self.machine.run(u, ["ip", "-batch", "-"], check=False, text="route replace %s via %s table 99\n"
+                                     "route replace %s via %s table 99\n" % (VIP4, v4, VIP6, v6))
             for u in self.plan.upstreams:
-                self.machine.run(u, ["ip", "-force", "-batch", "-"], check=False,
-                                 text="route del %s metric 1\nroute del %s metric 1\n" % (VIP4, VIP6))
+                for family in ("-4", "-6"):
+                    self.run(u, "ip", family, "rule", "del", "pref", "100")
+                    self.run(u, "ip", family, "route", "flush", "table", "99", check=False)
 
         thread = threading.Thread(target=flap)
         thread.start()
