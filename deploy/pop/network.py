@@ -58,10 +58,21 @@ def create(machine, plan, sysctl_files):
         machine.run(node, ["ip", "-batch", "-"], text="\n".join(node_commands(plan, node)) + "\n")
         for l in plan.links_of(node, plan.client_links + plan.uplinks + plan.host_links + plan.peer_links):
             tune(machine, node, l.ifname(node))
+    know_routers(machine, plan)
     for s in plan.switches:
         for l in plan.links_of(s, plan.host_links + plan.peer_links):
             machine.run(s, ["bridge", "link", "set", "dev", l.ifname(s), "learning", "off", "flood", "off",
                             "mcast_flood", "off", "bcast_flood", "off"])
+
+
+def know_routers(machine, plan):
+    """The client stands for many, each behind routers of its own: that one of its two next hops is gone must not
+    come to its sockets as a neighbour that does not answer (EHOSTUNREACH after 3 s), but as packets lost."""
+    batch = []
+    for l in plan.client_links:
+        mac = machine.run(l.a, ["cat", "/sys/class/net/%s/address" % l.ifname(l.a)]).strip()
+        batch += ["neighbour replace %s lladdr %s dev %s nud permanent" % (a, mac, l.ifname("client")) for a in l.address(l.a)]
+    machine.run("client", ["ip", "-batch", "-"], text="\n".join(batch) + "\n")
 
 
 def node_commands(plan, node):

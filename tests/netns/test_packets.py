@@ -151,7 +151,7 @@ def test_shapes_of_a_connection_in_a_drain(bed):
 
 def test_path_mtu_through_a_drain(bed):
     """A path shrinks in a drain: "packet too big" quotes a connection of h1 whose bucket has moved, and must get there."""
-    expect, count, begun = hashlib.sha256(pattern(PATTERN_BYTES)).hexdigest(), 16, time.monotonic()
+    expect, count, begun = hashlib.sha256(pattern(PATTERN_BYTES)).hexdigest(), 64, time.monotonic()
     for h in bed.plan.hosts:  # the control of this test: without the ICMP error nobody would learn of it
         bed.run(h, "sysctl", "-q", "-w", "net.ipv4.tcp_mtu_probing=0")
     loads = []
