@@ -10,7 +10,7 @@
 
 /* The queues of the socket are small when it is exported (else it is not); these bounds are what memory is planned with. */
 static const uint32_t section_max[SECTIONS] = {
-	[SECTION_TCP] = 512 << 10, [SECTION_TLS] = 1024,	 [SECTION_RAW_IN] = 32 << 10,	    [SECTION_PLAIN_IN] = 128 << 10,
+	[SECTION_TCP] = 520 << 10, [SECTION_TLS] = 1024,	 [SECTION_RAW_IN] = 32 << 10,	    [SECTION_PLAIN_IN] = 128 << 10,
 	[SECTION_RAW_OUT] = 128 << 10, [SECTION_HEAD] = 64 << 10, [SECTION_SNI] = 255,		    [SECTION_ALPN] = 255,
 	[SECTION_CERTIFICATE] = 16 << 10, [SECTION_HISTORY] = 20};
 

@@ -396,6 +396,9 @@ static unsigned open_descriptors(void)
 	DIR *d = opendir("/proc/self/fd");
 	unsigned n = 0;
 
+	assert_non_null(d);
+	if (!d)
+		return 0;
 	while (readdir(d))
 		n++;
 	closedir(d);
@@ -412,12 +415,14 @@ static void send_raw(int fd, const void *bytes, size_t n, const int *fds, size_t
 	struct msghdr m = {.msg_iov = &part, .msg_iovlen = 1};
 
 	if (n_fds) {
+		struct cmsghdr *h = &control.align;
+
 		m.msg_control = control.room;
 		m.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-		CMSG_FIRSTHDR(&m)->cmsg_level = SOL_SOCKET;
-		CMSG_FIRSTHDR(&m)->cmsg_type = SCM_RIGHTS;
-		CMSG_FIRSTHDR(&m)->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-		memcpy(CMSG_DATA(CMSG_FIRSTHDR(&m)), fds, n_fds * sizeof(int));
+		h->cmsg_level = SOL_SOCKET;
+		h->cmsg_type = SCM_RIGHTS;
+		h->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+		memcpy(CMSG_DATA(h), fds, n_fds * sizeof(int));
 	}
 	assert_int_equal(sendmsg(fd, &m, 0), n);
 }

@@ -115,9 +115,12 @@ static void post_at(struct msg m, uint64_t at_ms)
 	size_t i;
 
 	if (n_heap == room_heap) {
+		struct msg *more;
+
 		room_heap = room_heap ? room_heap * 2 : 1024;
-		heap = realloc(heap, room_heap * sizeof(*heap));
-		assert_non_null(heap);
+		more = realloc(heap, room_heap * sizeof(*heap));
+		assert_non_null(more);
+		heap = more;
 	}
 	m.at_ms = at_ms;
 	m.order = order++;
@@ -314,8 +317,8 @@ static void recv_actions(uint16_t h, uint16_t conn, struct move_recv *r, const s
 {
 	struct host *me = &host[h];
 	struct place *p = &me->at[conn];
-	uint32_t e = o ? o->e : r->e;
-	struct msg to_s = {.from = h, .to = o ? o->from : r->from, .conn = conn, .e = e};
+	uint32_t e = o ? o->e : r ? r->e : 0;
+	struct msg to_s = {.from = h, .to = o ? o->from : r ? r->from : MOVE_NOBODY, .conn = conn, .e = e};
 	struct msg to_i = {.from = h, .to = ingress[conn], .conn = conn, .e = e};
 	struct move_actions more;
 
@@ -439,6 +442,15 @@ static void break_session(uint16_t a, uint16_t b)
 	post_at((struct msg){.type = M_UP, .from = b, .to = a}, now + 1 + dice(2000));
 }
 
+static struct move_memory *new_memory(uint16_t h, uint64_t inc)
+{
+	struct move_memory *m = move_memory_new(h, inc, REMEMBERED, HOSTS);
+
+	if (!m)
+		abort();
+	return m;
+}
+
 static void crash(uint16_t h)
 {
 	struct host *me = &host[h];
@@ -448,7 +460,7 @@ static void crash(uint16_t h)
 	count.forgotten += move_memory_forgotten(me->memory);
 	me->inc++;
 	move_memory_free(me->memory);
-	me->memory = move_memory_new(h, me->inc, REMEMBERED, HOSTS);
+	me->memory = new_memory(h, me->inc);
 	memset(me->serial, 0, sizeof(me->serial));
 	me->stopped_ms = 0;
 	for (uint16_t c = 0; c < CONNS; c++) {
@@ -633,7 +645,7 @@ static void begin(uint64_t with)
 
 		memset(me, 0, sizeof(*me));
 		me->inc = 1;
-		me->memory = move_memory_new(h, 1, REMEMBERED, HOSTS);
+		me->memory = new_memory(h, 1);
 		for (uint16_t i = 1; i <= HOSTS; i++) {
 			me->session[i] = 1;
 			move_memory_peer(me->memory, i, 1);
