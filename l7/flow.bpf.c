@@ -149,8 +149,7 @@ int flow_egress(struct __sk_buff *skb)
 	r = row_of(&reversed);
 	if (!r || r->state != ROW_HOLD || skb->ifindex == 0)
 		return TC_ACT_UNSPEC;
-	if (p.segment)
-		r->dropped = 1;
+	r->dropped |= p.segment ? ROW_DROPPED_ACK | ROW_DROPPED_DATA : ROW_DROPPED_ACK;
 	count(FLOW_HELD_EGRESS);
 	return TC_ACT_SHOT;
 }

@@ -28,8 +28,10 @@ struct row {
 	__u32 e;
 	__u16 owner; /* host id: FWD, CLOSING */
 	__u8 state;  /* enum row_state */
-	__u8 dropped; /* HOLD: set when data of ours was dropped on its way out: it must be sent again */
+	__u8 dropped; /* HOLD: what of ours was dropped on its way out: enum row_dropped bits */
 };
+
+enum row_dropped { ROW_DROPPED_ACK = 1, ROW_DROPPED_DATA = 2 };
 
 struct flow_config {
 	__u32 tap;  /* ifindex of our TAP: HOLD */

@@ -347,6 +347,11 @@ static void inject(struct rows *r, uint8_t *frame, uint32_t len)
 		r->counts.dropped++;
 }
 
+void rows_inject(struct rows *r, uint8_t *frame, size_t len)
+{
+	inject(r, frame, (uint32_t)len);
+}
+
 static bool is_held(struct rows *r, const struct flow *f)
 {
 	struct row row;

@@ -35,6 +35,9 @@ int rows_put(struct rows *r, const struct flow *f, const struct row *row); /* -E
 int rows_get(struct rows *r, const struct flow *f, struct row *row);	   /* -ENOENT */
 int rows_delete(struct rows *r, const struct flow *f);			   /* -ENOENT */
 
+/* A frame as if it came from the network: goes where its flow's row says, to our own stack without one. */
+void rows_inject(struct rows *r, uint8_t *frame, size_t len);
+
 int rows_fd(const struct rows *r);
 /* Reads the TAP until it is empty: packets of flows in HOLD wait, others go on at once. */
 void rows_poll(struct rows *r, uint64_t now_ms);

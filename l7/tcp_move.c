@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "l7/flow.h"
+
 #define ESTABLISHED 1	      /* TCP_ESTABLISHED; netinet/tcp.h and linux/tcp.h do not go together */
 #define AGAIN_MAX 16	      /* reads of a queue that packets already past the row may still change */
 enum { OPTION_MSS = 2, OPTION_WSCALE = 3, OPTION_SACK = 4, OPTION_TIMESTAMP = 8 }; /* as in a SYN */
@@ -227,6 +229,7 @@ static int read_window(int fd, struct tcp_move *m)
 	m->max_window = w.max_window;
 	m->rcv_wnd = w.rcv_wnd;
 	m->rcv_wup = w.rcv_wup;
+	m->owes_ack = w.rcv_wup != m->rcv_nxt; /* rcv_wup is what was acknowledged last */
 	return 0;
 }
 
@@ -299,6 +302,27 @@ int tcp_move_export(int fd, size_t queue_max, struct tcp_move *m)
 	return 0;
 }
 
+int tcp_move_refresh(int fd, size_t queue_max, struct tcp_move *m)
+{
+	struct tcp_info info;
+	uint32_t received;
+	int held, err;
+
+	if ((err = queue_seq(fd, TCP_RECV_QUEUE, &received)) || (err = read_info(fd, &info)))
+		return err;
+	if (ioctl(fd, SIOCOUTQ, &held))
+		return -errno;
+	if (received == m->rcv_nxt && (size_t)held == buffer_len(&m->send))
+		return 0;
+	if (queue_max > TCP_MOVE_QUEUE_MAX)
+		queue_max = TCP_MOVE_QUEUE_MAX;
+	if ((err = read_received(fd, queue_max, m)) || (err = read_send(fd, queue_max, m)) || (err = read_window(fd, m)) ||
+	    (err = read_info(fd, &info)) || (err = check_order(fd, &info, (uint32_t)buffer_len(&m->received))))
+		return err;
+	take_info(&info, m);
+	return 1;
+}
+
 int tcp_move_resume(int fd)
 {
 	int err = set_int(fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP);
@@ -306,9 +330,11 @@ int tcp_move_resume(int fd)
 	return err ? err : set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1); /* repair left SK_NO_REUSE */
 }
 
-void tcp_move_resend(struct tcp_move *m)
+void tcp_move_dropped(struct tcp_move *m, unsigned dropped)
 {
-	m->unsent = (uint32_t)buffer_len(&m->send);
+	if (dropped & ROW_DROPPED_DATA)
+		m->unsent = (uint32_t)buffer_len(&m->send);
+	m->owes_ack |= dropped != 0;
 }
 
 void tcp_move_free(struct tcp_move *m)
@@ -446,7 +472,7 @@ int tcp_move_go(int fd, const struct tcp_move *m, size_t *left)
 
 /* --- As bytes --------------------------------------------------------------------------------------------------------- */
 
-enum flags { FLAG_TIMESTAMPS = 1, FLAG_SACK = 2, FLAG_WSCALE = 4, FLAG_NODELAY = 8, FLAG_KEEPALIVE = 16, FLAGS_ALL = 31 };
+enum flags { FLAG_TIMESTAMPS = 1, FLAG_SACK = 2, FLAG_WSCALE = 4, FLAG_NODELAY = 8, FLAG_KEEPALIVE = 16, FLAG_OWES_ACK = 32, FLAGS_ALL = 63 };
 
 static void put_be(uint8_t *p, uint32_t v, int bytes)
 {
@@ -513,7 +539,7 @@ void tcp_move_put(const struct tcp_move *from, uint8_t *out)
 	out[0] = TCP_MOVE_FORMAT;
 	out[1] = m->vip.family == AF_INET6 ? 6 : 4;
 	put_be(out + 2, (m->timestamps ? FLAG_TIMESTAMPS : 0) | (m->sack ? FLAG_SACK : 0) | (m->wscale ? FLAG_WSCALE : 0) |
-				(m->nodelay ? FLAG_NODELAY : 0) | (m->keepalive ? FLAG_KEEPALIVE : 0), 2);
+				(m->nodelay ? FLAG_NODELAY : 0) | (m->keepalive ? FLAG_KEEPALIVE : 0) | (m->owes_ack ? FLAG_OWES_ACK : 0), 2);
 	put_be(out + 4, m->client_port, 2);
 	put_be(out + 6, m->vip_port, 2);
 	put_address(out + 8, &m->client);
@@ -586,6 +612,7 @@ int tcp_move_get(const uint8_t *p, size_t len, struct tcp_move *m)
 	m->wscale = flags & FLAG_WSCALE;
 	m->nodelay = flags & FLAG_NODELAY;
 	m->keepalive = flags & FLAG_KEEPALIVE;
+	m->owes_ack = flags & FLAG_OWES_ACK;
 	if (flags & ~(uint32_t)FLAGS_ALL || !m->client_port || !m->vip_port || received > TCP_MOVE_QUEUE_MAX ||
 	    send > TCP_MOVE_QUEUE_MAX || len != TCP_MOVE_HEAD + (size_t)received + send || m->unsent > send ||
 	    m->snd_wscale > 14 || m->rcv_wscale > 14 || (!m->wscale && (m->snd_wscale || m->rcv_wscale)) || m->tos & 3 ||

@@ -42,6 +42,7 @@ struct tcp_move {
 	uint16_t mss_clamp, pmtu, keep_idle_s, keep_interval_s;
 	uint8_t snd_wscale, rcv_wscale, tos, keep_count;
 	bool timestamps, sack, wscale, nodelay, keepalive;
+	bool owes_ack; /* the client has data of its own unacknowledged: it would wait, and send it again */
 	char congestion[TCP_MOVE_CONGESTION_LEN];
 	struct buffer received; /* not read yet */
 	struct buffer send;	/* not acknowledged yet */
@@ -54,9 +55,19 @@ struct tcp_move {
  */
 int tcp_move_export(int fd, size_t queue_max, struct tcp_move *m);
 int tcp_move_resume(int fd);
-/* Data was dropped by our own HOLD (struct row.dropped, read after the export): the importer sends all that is not
- * acknowledged at once, else the client waits for a retransmission time-out.  What it has already it ignores. */
-void tcp_move_resend(struct tcp_move *m);
+/* Packets that were past the row already may reach the frozen socket: called just before the struct is sent.  0:
+ * nothing came; 1: m is as of now; -ENOTCONN and others: no longer to be moved, resume. */
+int tcp_move_refresh(int fd, size_t queue_max, struct tcp_move *m);
+/*
+ * What our own HOLD dropped on its way out (enum row_dropped of l7/flow.h, read after the export).  Data: the importer
+ * sends all that is not acknowledged at once, else the client waits for a time-out; what it has it ignores.  An
+ * acknowledgement: the importer says it again.  (One that was only owed, since the kernel delays them, is known without.)
+ */
+void tcp_move_dropped(struct tcp_move *m, unsigned dropped);
+/* A frame for rows_inject() on the host that has the live socket, after tcp_move_go() where m->owes_ack, and after
+ * tcp_move_resume(): our kernel acknowledges at once what it has.  Its length. */
+#define TCP_MOVE_NUDGE_MAX 74
+size_t tcp_move_nudge(const struct tcp_move *m, uint8_t frame[TCP_MOVE_NUDGE_MAX]);
 void tcp_move_free(struct tcp_move *m); /* wipes the queues */
 
 /* A socket to import into, made before it is needed (most of what an import costs beside its queues). */
@@ -70,7 +81,7 @@ int tcp_move_go(int fd, const struct tcp_move *m, size_t *left);
 
 /*
  * The struct as bytes, for OFFER; big-endian:
- *   0 u8 format 1 | 1 u8 family 4, 6 | 2 be16 flags (1 timestamps, 2 sack, 4 wscale, 8 nodelay, 16 keepalive)
+ *   0 u8 format 1 | 1 u8 family 4, 6 | 2 be16 flags (1 timestamps, 2 sack, 4 wscale, 8 nodelay, 16 keepalive, 32 owes_ack)
  *   4 be16 client port | 6 be16 VIP port | 8 [16] client | 24 [16] VIP (IPv4: the first 4 bytes, then zero)
  *  40 be32 snd_una | 44 be32 unsent | 48 be32 rcv_nxt | 52 be32 bytes received | 56 be32 bytes to send
  *  60 be32 snd_wl1 | 64 be32 snd_wnd | 68 be32 max_window | 72 be32 rcv_wnd | 76 be32 rcv_wup | 80 be32 timestamp
