@@ -390,9 +390,12 @@ static int demo_run(struct demo *d)
 	demo_says(d, "raising the POP: client, 2 upstream routers, 2 switches, 4 hosts");
 	status = pop_verb(d, "up", 120);
 	if (status) {
-		fprintf(stderr, "baton demo: the POP does not come up: %s\n", d->said);
+		bool interrupted = demo_interrupted;
+
+		fprintf(stderr, interrupted ? "baton demo: interrupted\n" : "baton demo: the POP does not come up: %s\n", d->said);
+		demo_interrupted = 0;
 		pop_verb(d, "down", 60);
-		return 1;
+		return interrupted ? EXIT_INTERRUPTED : EXIT_FAILED;
 	}
 	snprintf(d->controller, sizeof(d->controller), "%.400s/c1/run/controld.sock", d->dir);
 	demo_pump(d, 500);
@@ -402,11 +405,12 @@ static int demo_run(struct demo *d)
 	demo_end_all(d);
 	d->long_load = NULL;
 	d->controller[0] = 0;
-	if (status)
+	if (status && !demo_interrupted)
 		keep_evidence(d);
 	if (demo_interrupted) {
 		fprintf(stderr, "baton demo: interrupted\n");
 		demo_interrupted = 0; /* removing must not be cut short */
+		status = EXIT_INTERRUPTED;
 	}
 	demo_says(d, "removing the POP");
 	if (pop_verb(d, "down", 60)) {
