@@ -7,7 +7,8 @@
 #include <string.h>
 
 static const char *const role_word[ROLES] = {
-	[ROLE_CONTROLLER] = "controller", [ROLE_SWITCH] = "switch", [ROLE_HOST] = "host", [ROLE_OPERATOR] = "operator"};
+	[ROLE_CONTROLLER] = "controller", [ROLE_SWITCH] = "switch", [ROLE_HOST] = "host", [ROLE_OPERATOR] = "operator",
+	[ROLE_EDGE] = "edge"};
 
 const char *role_name(enum role role)
 {

@@ -12,8 +12,9 @@
 
 #define IDENTITY_URI_MAX 128 /* with the NUL */
 
-enum role { ROLE_CONTROLLER, ROLE_SWITCH, ROLE_HOST, ROLE_OPERATOR };
-#define ROLES 4
+/* ROLE_EDGE: the front end of the host of that id; it has a session of its own beside the agent's. */
+enum role { ROLE_CONTROLLER, ROLE_SWITCH, ROLE_HOST, ROLE_OPERATOR, ROLE_EDGE };
+#define ROLES 5
 
 struct identity {
 	char pop[64]; /* a DNS label: a-z, 0-9 and '-' inside */

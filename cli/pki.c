@@ -26,7 +26,7 @@ static int usage(FILE *out, int status)
 	      "       baton pki issue  --dir DIR --role ROLE --id N [--days N]\n"
 	      "       baton pki renew  --dir DIR --role ROLE --id N [--days N] [--keep-key]\n"
 	      "       baton pki show   --dir DIR [-j]\n"
-	      "ROLE is controller, switch, host or operator.  DIR holds the authority's key: keep it on a machine\n"
+	      "ROLE is controller, switch, host, edge (the front end of the host of that id) or operator.  DIR holds the authority's key: keep it on a machine\n"
 	      "that is not part of the POP.  issue and renew fill DIR/ROLE-N/, which that machine gets as /etc/baton/tls.\n"
 	      "show exits 1 when something has expired or does not read.\n",
 	      out);

@@ -64,7 +64,7 @@ static void send_tickets(struct peer *p)
 	uint8_t out[TICKET_SEED_LEN];
 	int err = 0;
 
-	if (p->who.role != ROLE_HOST)
+	if (p->who.role != ROLE_HOST && p->who.role != ROLE_EDGE)
 		return;
 	if (!seed->period_s)
 		err = ticket_seed_new(seed, now_s);
@@ -404,7 +404,7 @@ int server_start(struct controller *c, char *why, size_t why_len)
 		return -EINVAL;
 	}
 	len = endpoint_sockaddr(&pop->controller[i].endpoint, &ss);
-	err = session_listen(c->d.base, c->d.tls, (struct sockaddr *)&ss, len, 1u << ROLE_SWITCH | 1u << ROLE_HOST, &server_ops,
+	err = session_listen(c->d.base, c->d.tls, (struct sockaddr *)&ss, len, 1u << ROLE_SWITCH | 1u << ROLE_HOST | 1u << ROLE_EDGE, &server_ops,
 			     c, &c->listener);
 	if (err)
 		snprintf(why, why_len, "cannot listen for switches and hosts: %s", strerror(-err));

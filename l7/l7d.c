@@ -369,8 +369,15 @@ static int follow(struct l7d *d)
 {
 	static const struct follower_ops ops = { view_changed, asked, reachable, tickets };
 	struct conf_errors errors = { 0 };
-	struct pop *boot = pop_load(d->daemon.config, &errors);
+	struct pop *boot;
 	int err;
+
+	/* With the host's certificate, the controller would take us for the agent come back, and close the agent's session. */
+	if (tls_identity_self(d->daemon.tls)->role != ROLE_EDGE) {
+		log_error("the certificate in %s is not a front end's; baton pki issue --role edge --id HOST", d->daemon.tls_dir);
+		return 1;
+	}
+	boot = pop_load(d->daemon.config, &errors);
 
 	if (!boot) {
 		conf_errors_print(&errors, stderr);

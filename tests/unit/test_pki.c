@@ -80,7 +80,7 @@ static void test_names(void **state)
 
 	(void)state;
 	for (unsigned role = 0; role < ROLES; role++) {
-		who = (struct identity){.pop = "pop-1", .role = role, .id = (uint16_t)(role + 65532)};
+		who = (struct identity){.pop = "pop-1", .role = role, .id = (uint16_t)(UINT16_MAX - role)};
 		identity_print(&who, text);
 		assert_int_equal(identity_parse(text, strlen(text), &again), 0);
 		assert_true(!strcmp(who.pop, again.pop) && who.role == again.role && who.id == again.id);
