@@ -128,7 +128,7 @@ JOBS ?= $(shell nproc)
 SUITES := unit model bpf vm netns l7 fuzz-short san
 AGAIN = $(MAKE) --no-print-directory
 
-.PHONY: help deps check unit golden model bpf vm netns l7 fuzz-short fuzz san fuzz-build tests-build demo bench-l4 bench-http
+.PHONY: help deps check unit golden model bpf vm netns l7 fuzz-short fuzz san fuzz-build tests-build demo bench-l4 bench-kmod bench-http
 help:
 	@echo 'sudo make demo    install what is missing, build, raise a POP, drain all of it under load (4 minutes)'
 	@echo 'sudo make check   install what is missing, build, run every test (15 minutes)'
@@ -137,7 +137,7 @@ help:
 	@echo 'make unit         tests that need no root        make golden      texts in, messages out'
 	@echo 'make bpf          eBPF programs under TEST_RUN   make netns       whole POPs in network namespaces [T=NAME]'
 	@echo "make model        the hand-off's protocol in spin: it holds, and fails without any one of its safeguards"
-	@echo 'make vm           the kernel module on two stock kernels, in virtual machines'
+	@echo 'make vm           the kernel module on two stock kernels, in VMs    make bench-kmod  module against eBPF'
 	@echo 'make san          unit tests, ASan and UBSan     make fuzz-short  every decoder, some seconds'
 	@echo 'make l7           layer 7 against real programs  make bench-http  against nginx and HAProxy, 6 minutes'
 	@echo 'make fuzz         every decoder, S=600 seconds   make bench-l4    speed, to build/bench/l4.json'
@@ -176,7 +176,7 @@ bpf: $(BPFTEST)
 
 # The kernel module, on two stock kernels in virtual machines; packages of kernels are kept in BATON_VM_CACHE.
 vm: $(VMTEST) $(BPFTEST) all
-	@$(SUMMARY) vm $(RESULTS) --timeout 900 tests/vm/run
+	@$(SUMMARY) vm $(RESULTS) --timeout 3000 tests/vm/run
 
 golden: $(filter %_golden,$(UNIT))
 	@$(SUMMARY) unit $(RESULTS) --timeout 120 $(call SEPARATE,$^)
@@ -204,6 +204,8 @@ demo: deps
 
 bench-l4: all $(BENCH)
 	@tests/bench/run l4
+bench-kmod: all $(BENCH)
+	@tests/bench/run kmod
 bench-http: all
 	@tests/bench/run http
 

@@ -71,7 +71,7 @@ static uint32_t next_frame(uint8_t *byte, uint32_t room, int ms)
 	}
 }
 
-static void drain_wire(void)
+__attribute__((unused)) static void drain_wire(void)
 {
 	uint8_t byte[2048];
 
