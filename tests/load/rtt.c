@@ -15,6 +15,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
@@ -186,6 +187,23 @@ static bool listed(uint32_t bucket, char **list)
 	return false;
 }
 
+/* The socket sees every device: without this, other traffic of a busy moment fills it, and an answer would be
+ * counted as lost that had come. */
+static void only_resets(int fd)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 9), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_TCP, 0, 6),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 12), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ntohl(vip.s_addr), 0, 4),
+		BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, 0), BPF_STMT(BPF_LD | BPF_B | BPF_IND, 13),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x04, 0, 1), BPF_STMT(BPF_RET | BPF_K, 0xffff),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+	struct sock_fprog program = { sizeof(code) / sizeof(code[0]), code };
+
+	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)))
+		die("packet filter");
+}
+
 static void open_reset(char **arg)
 {
 	unsigned mac[6];
@@ -200,6 +218,7 @@ static void open_reset(char **arg)
 	in_fd = socket(AF_PACKET, SOCK_DGRAM, htons(ETH_P_IP)); /* of all interfaces: the answer may take another way */
 	if (out_fd < 0 || in_fd < 0)
 		die("packet socket");
+	only_resets(in_fd);
 	for (int tries = 0; n_trips < atoi(arg[6]) && tries < 10000000; tries++) {
 		uint16_t sport = (uint16_t)(20000 + rand() % 40000);
 
