@@ -92,6 +92,10 @@ static int check_set(struct genl_info *info)
 	if (attr[BATON_ATTR_HOSTS]) {
 		const u16 *id = nla_data(attr[BATON_ATTR_HOSTS]);
 
+		if (nla_len(attr[BATON_ATTR_HOSTS]) % sizeof(u16)) {
+			NL_SET_ERR_MSG_ATTR(info->extack, attr[BATON_ATTR_HOSTS], "half a host id");
+			return -EINVAL;
+		}
 		for (i = 0; i < nla_len(attr[BATON_ATTR_HOSTS]) / (int)sizeof(u16); i++)
 			if (!host_id_valid(id[i])) {
 				NL_SET_ERR_MSG_ATTR(info->extack, attr[BATON_ATTR_HOSTS], "host ids are 1 to 4094");
@@ -261,6 +265,10 @@ static int cmd_watch(struct sk_buff *skb, struct genl_info *info)
 	bool clear = info->attrs[BATON_ATTR_FLAGS] && nla_get_u8(info->attrs[BATON_ATTR_FLAGS]) & BATON_WATCH_CLEAR;
 	u32 n = flows ? (u32)nla_len(flows) / sizeof(struct flow) : 0, have = clear || !old ? 0 : old->n, i;
 
+	if (flows && nla_len(flows) % sizeof(struct flow)) {
+		NL_SET_ERR_MSG_ATTR(info->extack, flows, "a part of a flow");
+		return -EINVAL;
+	}
 	if (have + n > BATON_WATCH_MAX) {
 		NL_SET_ERR_MSG(info->extack, "too many watched flows");
 		return -ENOSPC;

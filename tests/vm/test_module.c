@@ -6,18 +6,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <net/ethernet.h>
-#include <net/if.h>
-#include <netpacket/packet.h>
-#include <poll.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/wait.h>
@@ -25,43 +18,16 @@
 
 #include <cmocka.h>
 
-#include "agent/datapath.h"
-#include "lb/probe.h"
-#include "lb/verdict.h"
-
-#define SELF 1
-#define OTHER 2
-
-static char why[256];
-
-static void shell(const char *command)
-{
-	int status = system(command);
-
-	if (status)
-		fail_msg("%s: status %d", command, status);
-}
-
-static struct datapath *path;
-static int wire; /* packet socket on the far end */
+#include "tests/vm/module_bed.h"
 
 static int setup(void **state)
 {
 	const char device[1][IF_NAMESIZE] = { "near" };
-	struct sockaddr_ll at = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL) };
-	struct address a = { .family = AF_INET };
-	struct vip vip = { .name = "v", .address = &a, .n_addresses = 1 };
 
 	(void)state;
 	shell("ip link add name near type veth peer name far && ip link set near up && ip link set far up");
-	a.v4.s_addr = htonl(0xc6336450); /* 198.51.100.80 */
-	wire = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL));
-	at.sll_ifindex = (int)if_nametoindex("far");
-	if (wire < 0 || bind(wire, (struct sockaddr *)&at, sizeof(at)))
-		return -1;
-	if (datapath_module.open(SELF, "", why, sizeof(why), &path))
-		return -1;
-	if (datapath_module.set_vips(path, &vip, 1) || datapath_module.set_detours(path, true))
+	wire = raw_socket("far", ETH_P_ALL);
+	if (wire < 0 || open_module())
 		return -1;
 	return datapath_module.set_devices(path, device, 1);
 }
@@ -74,70 +40,12 @@ static int teardown(void **state)
 	return system("ip link del near 2>/dev/null || true") ? -1 : 0;
 }
 
-/* A TCP segment to the VIP, in a frame to `to`; returns its length. */
-static size_t segment(uint8_t *f, struct triple to, uint8_t flags)
-{
-	static const uint8_t ip[20] = { 0x45, 0, 0, 40, 0, 1, 0, 0, 64, 6, 0, 0, 192, 0, 2, 7, 198, 51, 100, 80 };
-
-	memset(f, 0, 60);
-	vmac_encode(f, &to);
-	router_mac(f + 6, 1);
-	f[12] = 0x08;
-	memcpy(f + 14, ip, sizeof(ip));
-	f[34] = 0x9c;
-	f[35] = 0x40;
-	f[37] = 80;
-	f[46] = 0x50;
-	f[47] = flags;
-	return 60;
-}
-
-/* What came back on the wire and was not sent by us; 0: nothing within the time. */
-static ssize_t receive(uint8_t *frame, size_t room, int ms)
-{
-	struct pollfd p = { .fd = wire, .events = POLLIN };
-	struct sockaddr_ll from;
-	socklen_t len = sizeof(from);
-	ssize_t n;
-
-	while (poll(&p, 1, ms) > 0) {
-		n = recvfrom(wire, frame, room, 0, (struct sockaddr *)&from, &len);
-		/* The kernel's own multicast chatter is not ours. */
-		if (n > 0 && from.sll_pkttype != PACKET_OUTGOING && (frame[0] == MAC_KIND_VMAC || frame[0] == MAC_KIND_ROUTER))
-			return n;
-	}
-	return 0;
-}
-
-static void send_frame(const uint8_t *f, size_t n)
-{
-	assert_int_equal(send(wire, f, n, 0), n);
-}
-
-static void count(uint64_t *reason, uint64_t *to)
-{
-	struct datapath_counters c = { .reason = reason, .n_reasons = REASON_MAX, .detour_to = to };
-
-	assert_int_equal(datapath_module.counters(path, &c), 0);
-}
-
 static void test_detours_the_unknown(void **state)
 {
-	struct triple t = { { SELF, OTHER } };
 	uint64_t reason[REASON_MAX], to[HOST_ID_MAX + 1];
-	struct triple got = { { 0 } };
-	struct detour d = { 0 };
-	uint8_t f[128];
 
 	(void)state;
-	send_frame(f, segment(f, t, TCP_FLAG_BIT_ACK));
-	assert_int_equal(receive(f, sizeof(f), 1000), 60);
-	assert_true(vmac_decode(f, &got));
-	assert_int_equal(got.host[0], OTHER);
-	assert_int_equal(triple_len(&got), 1);
-	assert_true(detour_decode(f + 6, &d));
-	assert_int_equal(d.sender, SELF);
-	assert_int_equal(d.first, SELF);
+	expect_detour();
 	count(reason, to);
 	assert_int_equal(reason[REASON_NO_SOCKET], 1);
 	assert_int_equal(to[OTHER], 1);
@@ -173,23 +81,8 @@ static void test_detours_off(void **state)
 
 static void test_answers_a_probe(void **state)
 {
-	struct triple self = { { SELF } };
-	struct probe p = { .magic = htons(PROBE_MAGIC), .version = PROBE_VERSION, .kind = PROBE_REQUEST, .nonce = 42 };
-	uint8_t f[128] = { 0 };
-
 	(void)state;
-	vmac_encode(f, &self);
-	router_mac(f + 6, 3);
-	f[12] = PROBE_ETHERTYPE >> 8;
-	f[13] = PROBE_ETHERTYPE & 0xff;
-	memcpy(f + 14, &p, sizeof(p));
-	send_frame(f, 60);
-	assert_true(receive(f, sizeof(f), 1000) >= 38);
-	memcpy(&p, f + 14, sizeof(p));
-	assert_int_equal(p.kind, PROBE_REPLY);
-	assert_int_equal(ntohs(p.host), SELF);
-	assert_int_equal(p.nonce, 42);
-	assert_int_equal(f[0], MAC_KIND_ROUTER);
+	expect_probe_answered();
 }
 
 static void test_explains(void **state)
