@@ -230,11 +230,29 @@ static void preopen(struct backend *b)
 	uint32_t have = b->n_idle;
 	struct link *l;
 
+	if (b->spared)
+		return;
 	for (l = b->busy.next; l != &b->busy; l = l->next)
 		have += !LINK_OF(l, struct backend_conn, link)->x;
 	for (; have < b->pool->conf->preopen && b->n_conns < b->pool->conf->max_connections; have++)
 		if (!conn_new(b, NULL))
 			return;
+}
+
+void wpool_tried(struct exchange *x)
+{
+	const struct wpool *p = x->pool;
+	uint64_t now = 0, old = x->tried;
+	int i;
+
+	if (x->tried_at == p->configured)
+		return;
+	/* Two configurations within one request's tries: it may meet a backend again. */
+	for (i = 0; old && x->tried_at + 1 == p->configured && i < POOL_BACKENDS_MAX; i++)
+		if (old >> i & 1 && p->moved[i] >= 0)
+			now |= UINT64_C(1) << p->moved[i];
+	x->tried = now;
+	x->tried_at = p->configured;
 }
 
 void backend_acquire(struct exchange *x)
@@ -243,8 +261,10 @@ void backend_acquire(struct exchange *x)
 	uint64_t now = monotonic_ms();
 	struct backend_conn *c;
 	struct backend *b;
-	int i = pool_pick(p->pool, &x->key, x->tried, now);
+	int i;
 
+	wpool_tried(x);
+	i = pool_pick(p->pool, &x->key, x->tried, now);
 	if (i == POOL_NONE) {
 		stats_inc(x->w->stats.no_backend);
 		exchange_no_backend(x, 503, "no backend is up");
@@ -300,7 +320,7 @@ void backend_release(struct backend_conn *c, bool keep)
 	c->x = NULL;
 	c->s.direct = false;
 	c->used++;
-	if (!keep || b->index < 0 || c->s.eof || c->s.error || c->s.out.data || c->s.in.data ||
+	if (!keep || b->index < 0 || b->spared || c->s.eof || c->s.error || c->s.out.data || c->s.in.data ||
 	    b->n_idle >= p->conf->keep || p->conf->proxy_protocol) {
 		c->connecting = true; /* not counted as idle */
 		conn_close(c);
@@ -374,6 +394,40 @@ void wpool_release(struct wpool *p)
 		wpool_unlink(p);
 }
 
+static enum host_service service_of(const struct wpool *p, uint32_t i)
+{
+	uint16_t host = p->conf->backend[i].host;
+
+	return host <= HOST_ID_MAX ? (enum host_service)p->w->host[host] : HOST_SERVES;
+}
+
+/*
+ * A backend is as its check says, unless its host is to be spared.  What the operator drains gets nothing new; what the
+ * controller believes to be unwell gets nothing while others are left.  Not longer: a host's health can hang on this
+ * very answer, and a POP whose hosts are all unwell would never come back.
+ */
+static void judge(struct wpool *p)
+{
+	bool others = false;
+	uint32_t i;
+
+	for (i = 0; i < p->n_backends; i++)
+		others |= !p->backend[i]->down && service_of(p, i) == HOST_SERVES;
+	for (i = 0; i < p->n_backends; i++) {
+		enum host_service s = service_of(p, i);
+		enum backend_health h = BACKEND_UP;
+
+		if (p->backend[i]->down)
+			h = BACKEND_DOWN;
+		else if (s == HOST_DRAINED || (s == HOST_UNWELL && others))
+			h = BACKEND_DRAINING;
+		pool_set_health(p->pool, (int)i, h, monotonic_ms());
+		p->backend[i]->spared = h != BACKEND_UP;
+		if (h != BACKEND_UP)
+			close_idle(p->backend[i]);
+	}
+}
+
 /* Backends that stay are the same objects: their connections and requests go on. */
 static int take_backends(struct wpool *p, const struct pool_conf *conf)
 {
@@ -426,12 +480,10 @@ static void wpool_configure(struct worker *w, const struct pool_conf *conf)
 		ring_init(&p->queue);
 		link_before(&w->pools, &p->link);
 		p->pool = pool_new(conf, monotonic_ms());
-	} else {
-		int moved[POOL_BACKENDS_MAX];
-
-		if (pool_reconfigure(p->pool, conf, monotonic_ms(), moved))
-			abort();
+	} else if (pool_reconfigure(p->pool, conf, monotonic_ms(), p->moved)) {
+		abort();
 	}
+	p->configured++;
 	if (!p->pool || take_backends(p, conf))
 		abort();
 	old = p->snapshot;
@@ -439,6 +491,7 @@ static void wpool_configure(struct worker *w, const struct pool_conf *conf)
 	p->conf = conf;
 	p->gone = false;
 	snapshot_unref(old);
+	judge(p);
 	for (uint32_t i = 0; i < p->n_backends; i++)
 		preopen(p->backend[i]);
 	wpool_next(p);
@@ -478,15 +531,23 @@ struct wpool *wpool_find(struct worker *w, const char *name)
 	return NULL;
 }
 
-void wpool_health(struct wpool *p, const struct address *a, uint16_t port, enum backend_health health)
+void wpool_health(struct wpool *p, const struct address *a, uint16_t port, bool up)
 {
 	uint32_t i;
 
 	for (i = 0; i < p->n_backends; i++)
-		if (p->backend[i]->port == port && address_equal(&p->backend[i]->address, a)) {
-			pool_set_health(p->pool, (int)i, health, monotonic_ms());
-			if (health == BACKEND_DOWN)
-				close_idle(p->backend[i]);
-		}
+		if (p->backend[i]->port == port && address_equal(&p->backend[i]->address, a))
+			p->backend[i]->down = !up;
+	judge(p);
 	wpool_next(p);
+}
+
+void wpools_hosts(struct worker *w)
+{
+	struct link *l;
+
+	for (l = w->pools.next; l != &w->pools; l = l->next) {
+		judge(LINK_OF(l, struct wpool, link));
+		wpool_next(LINK_OF(l, struct wpool, link));
+	}
 }

@@ -21,6 +21,8 @@ struct wpool {
 	struct pool *pool;
 	struct backend **backend; /* as conf->backend */
 	uint32_t n_backends;
+	uint32_t configured; /* how often */
+	int moved[POOL_BACKENDS_MAX]; /* by the last time: old index to new, -1: gone */
 	struct link queue; /* exchanges, oldest first */
 	uint32_t n_queued;
 	bool gone; /* no longer in the configuration: ends with its last request */
@@ -30,6 +32,8 @@ struct wpool {
 struct backend {
 	struct wpool *pool;
 	int index; /* in conf->backend; -1: no longer there */
+	bool down; /* says the check */
+	bool spared; /* nothing new is given to it: no connection is kept */
 	uint32_t refs;
 	struct address address;
 	uint16_t port;
@@ -60,11 +64,15 @@ void wpool_release(struct wpool *p); /* one user less */
 
 /* Gives x a connection now (exchange_connected), or later, or fails it (exchange_no_backend). */
 void backend_acquire(struct exchange *x);
+/* Brings x->tried to the backends' present indices. */
+void wpool_tried(struct exchange *x);
 /* The request is over; keep: the connection can be used again. */
 void backend_release(struct backend_conn *c, bool keep);
 void backend_ref_put(struct backend *b);
-/* What was reported of a backend's health by the main thread. */
-void wpool_health(struct wpool *p, const struct address *a, uint16_t port, enum backend_health health);
+/* What the main thread's check found. */
+void wpool_health(struct wpool *p, const struct address *a, uint16_t port, bool up);
+/* The worker's hosts have changed (worker->host). */
+void wpools_hosts(struct worker *w);
 void wpool_next(struct wpool *p); /* a connection is free: who waits? */
 
 #endif

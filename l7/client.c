@@ -48,6 +48,8 @@ static uint32_t wait_ms(const struct client *c)
 		return c->edge->conf->idle_ms;
 	case WAIT_BODY:
 		return c->edge->conf->body_ms;
+	case WAIT_HALF:
+		return HALF_MS;
 	case WAIT_LINGER:
 		return LINGER_MS;
 	case WAIT_ANSWER:
@@ -63,6 +65,35 @@ void client_wait(struct client *c, enum client_wait wait)
 		timer_stop(&c->timer);
 	else
 		timer_set(c->s.w, &c->timer, monotonic_ms() + wait_ms(c));
+}
+
+/*
+ * A FIN behind a request is no abort: the client may wait for its answer.  But when a reset follows, nobody does, and
+ * no read event tells: what it would say, it says already.
+ */
+void client_await_answer(struct client *c)
+{
+	client_wait(c, c->s.eof ? WAIT_HALF : WAIT_ANSWER);
+}
+
+/* What TLS has agreed on stays as it is; routes, pools and limits are those of today.  An edge that is no more
+ * serves its connections as it did. */
+void client_renew(struct client *c)
+{
+	struct snapshot *now = c->s.w->snapshot;
+	const struct edge *e;
+
+	if (now == c->snapshot)
+		return;
+	e = snapshot_edge(now, c->edge->vip, c->edge->conf->port);
+	if (!e) {
+		c->keep = false;
+		return;
+	}
+	snapshot_ref(now);
+	c->edge = e;
+	snapshot_unref(c->snapshot);
+	c->snapshot = now;
 }
 
 void client_linger(struct client *c)
@@ -181,6 +212,12 @@ static void on_timeout(struct timer *t)
 		break;
 	case WAIT_HANDSHAKE:
 		stats_inc(st->handshakes_failed);
+		break;
+	case WAIT_HALF:
+		if (!stream_broken(&c->s)) {
+			client_wait(c, WAIT_HALF);
+			return;
+		}
 		break;
 	case WAIT_LINGER:
 	case WAIT_ANSWER:

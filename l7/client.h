@@ -8,6 +8,7 @@
 #include "l7/exchange.h"
 #include "l7/stream.h"
 
+#define HALF_MS 100 /* how often a client that has sent its FIN is looked at while it waits for its answer */
 #define LINGER_MS 1000 /* how long we read on after our FIN, so that a reset does not eat the answer */
 
 struct h2;
@@ -19,7 +20,7 @@ union client_address {
 };
 
 /* What the timer waits for: says which counter a time-out goes to. */
-enum client_wait { WAIT_HANDSHAKE, WAIT_HEAD, WAIT_IDLE, WAIT_BODY, WAIT_ANSWER, WAIT_LINGER };
+enum client_wait { WAIT_HANDSHAKE, WAIT_HEAD, WAIT_IDLE, WAIT_BODY, WAIT_ANSWER, WAIT_HALF, WAIT_LINGER };
 
 struct client {
 	struct stream s;
@@ -49,6 +50,8 @@ void client_accept(struct worker *w, struct snapshot *snapshot, const struct edg
 void client_close(struct client *c); /* at once */
 void client_linger(struct client *c); /* what is to be sent is sent, then closed */
 void client_wait(struct client *c, enum client_wait wait);
+void client_await_answer(struct client *c); /* a request is whole: nothing of the client's is due */
+void client_renew(struct client *c); /* the next request is served by the configuration in force */
 /* Idle connections are told or closed, the others after their request. */
 void client_drain(struct client *c);
 

@@ -434,7 +434,8 @@ void exchange_conn_failed(struct exchange *x, const char *why, bool unread, enum
 	int index = x->backend ? x->backend->index : -1;
 	bool may = x->state < EXCHANGE_ANSWERED && (unread || x->idempotent) && !x->body_taken && !x->answer_ns;
 
-	if (index >= 0 && index < 64)
+	wpool_tried(x);
+	if (index >= 0 && index < POOL_BACKENDS_MAX)
 		x->tried |= UINT64_C(1) << index;
 	settle(x, outcome);
 	x->why = why;

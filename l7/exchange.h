@@ -50,7 +50,8 @@ struct exchange {
 	struct link link; /* in the pool's queue */
 	struct timer timer;
 	struct pool_key key;
-	uint64_t tried;
+	uint64_t tried;	      /* by index, as of the pool's configuration tried_at: wpool_tried() */
+	uint32_t tried_at;
 	uint8_t attempts, state, method, version;
 	bool idempotent, upgrade, head_request;
 	bool body_taken;    /* bytes of the request's body were taken from the client */

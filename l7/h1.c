@@ -80,7 +80,7 @@ static void broken_soon(struct client *c)
 static void body_over(struct client *c)
 {
 	c->body = BODY_NONE;
-	client_wait(c, WAIT_ANSWER);
+	client_await_answer(c);
 }
 
 /* 0; or the client's body is wrong: -EBADMSG, -EFBIG. */
@@ -114,7 +114,7 @@ static int push_body(struct client *c)
 			return -EFBIG;
 		took = exchange_body(x, buffer_head(in), n, c->body == BODY_LENGTH && n == c->body_left);
 		if (!took) {
-			client_wait(c, WAIT_ANSWER); /* the backend is slow, not the client */
+			client_await_answer(c); /* the backend is slow, not the client */
 			break;
 		}
 		c->body_seen += took;
@@ -184,7 +184,7 @@ static void front_pull(struct exchange *x)
 	c->expect = false;
 	if (c->body != BODY_NONE)
 		client_wait(c, WAIT_BODY);
-	if (push_body(c)) {
+	if (push_body(c) || (c->s.eof && c->body != BODY_NONE && !c->s.in.data)) {
 		c->s.error = EBADMSG; /* refused as soon as the loop is back */
 		broken_soon(c);
 	}
@@ -251,7 +251,7 @@ static void front_head(struct exchange *x, const struct answer *a, int64_t lengt
 				put_field(to, "Upgrade", 7, a->field[i].value, a->field[i].n_value);
 		c->tunnel = true;
 		c->body = BODY_NONE;
-		client_wait(c, WAIT_ANSWER);
+		client_await_answer(c);
 		stream_read(&c->s, true);
 	} else {
 		if (length >= 0) {
@@ -452,18 +452,9 @@ static bool begin(struct client *c)
 		refuse(c, 417, "expectation");
 		return false;
 	}
-	if (w->snapshot != c->snapshot && !c->s.tls) { /* routes of today; a TLS connection keeps its context's */
-		const struct edge *e = snapshot_edge(w->snapshot, c->edge->vip, c->edge->conf->port);
-
-		if (e) {
-			snapshot_ref(w->snapshot);
-			snapshot_unref(c->snapshot);
-			c->snapshot = w->snapshot;
-			c->edge = e;
-			r.edge = e;
-			r.snapshot = c->snapshot;
-		}
-	}
+	client_renew(c);
+	r.edge = c->edge;
+	r.snapshot = c->snapshot;
 	c->requests++;
 	status = exchange_new(w, &r, &c->x);
 	if (status) {
@@ -478,7 +469,7 @@ static bool begin(struct client *c)
 	memset(&c->chunked, 0, sizeof(c->chunked));
 	c->answer_begun = c->answer_chunked = false;
 	buffer_consume(in, n);
-	client_wait(c, WAIT_ANSWER);
+	client_await_answer(c);
 	exchange_start(c->x);
 	return true;
 }
@@ -526,8 +517,10 @@ void h1_input(struct client *c)
 		} else if (err) {
 			bad_body(c, err);
 		}
+	} else if (c->s.eof && c->wait == WAIT_ANSWER) {
+		client_await_answer(c);
 	}
-	/* Else: a request that came early, or the client's FIN: both wait until the answer is out. */
+	/* Else: a request that came early waits until the answer is out. */
 }
 
 void h1_room(struct client *c)
@@ -537,7 +530,7 @@ void h1_room(struct client *c)
 		return;
 	}
 	if (c->wait == WAIT_BODY && c->x && c->body == BODY_NONE)
-		client_wait(c, WAIT_ANSWER);
+		client_await_answer(c);
 	if (c->x)
 		exchange_room(c->x);
 	else

@@ -418,8 +418,8 @@ static void refuse(struct client *c, struct h2_stream *s, unsigned status)
 static void begin(struct client *c, struct h2_stream *s, bool ended)
 {
 	struct worker *w = c->s.w;
-	struct exchange_request r = { .front = &front, .client = s, .owner = c, .stream = s->id, .edge = c->edge, .secure = c->secure,
-				      .body = !ended, .peer = (const void *)&c->peer, .snapshot = c->snapshot };
+	struct exchange_request r = { .front = &front, .client = s, .owner = c, .stream = s->id, .secure = c->secure,
+				      .body = !ended, .peer = (const void *)&c->peer };
 	struct request_head swap = w->head;
 	unsigned status = (unsigned)c->h2->head_status;
 
@@ -430,6 +430,9 @@ static void begin(struct client *c, struct h2_stream *s, bool ended)
 		status = (unsigned)head_finish(&c->h2->head, 20);
 	s->head_only = c->h2->head.method == METHOD_HEAD;
 	w->head = c->h2->head;
+	client_renew(c);
+	r.edge = c->edge;
+	r.snapshot = c->snapshot;
 	if (!status)
 		status = exchange_new(w, &r, &s->x);
 	c->h2->head = w->head;

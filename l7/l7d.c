@@ -100,7 +100,7 @@ static void take_result(struct worker *w, void *arg)
 	struct wpool *p = wpool_find(w, r->pool);
 
 	if (p)
-		wpool_health(p, &r->address, r->port, r->up ? BACKEND_UP : BACKEND_DOWN);
+		wpool_health(p, &r->address, r->port, r->up);
 	free(r);
 }
 
@@ -176,10 +176,37 @@ static int install(struct l7d *d, const struct pop *pop, uint64_t index)
 	return 0;
 }
 
+static void take_hosts(struct worker *w, void *arg)
+{
+	memcpy(w->host, arg, sizeof(w->host));
+	free(arg);
+	wpools_hosts(w);
+}
+
+/* Which hosts' backends are to be spared. */
+static void tell_hosts(struct l7d *d, const struct view *v)
+{
+	unsigned i, id;
+
+	for (i = 0; i < d->n_workers; i++) {
+		uint8_t *host = calloc(1, sizeof(d->worker[i]->host));
+
+		if (!host)
+			abort();
+		for (id = HOST_ID_MIN; id <= HOST_ID_MAX; id++)
+			host[id] = v->host_admin[id] != ADMIN_IN	? HOST_DRAINED
+				   : v->host_health[id] != HEALTH_UP	? HOST_UNWELL
+									: HOST_SERVES;
+		worker_call(d->worker[i], take_hosts, host);
+	}
+}
+
 static void view_changed(void *ctx, const struct view *v, unsigned what)
 {
 	struct l7d *d = ctx;
 
+	if (what & (VIEW_POP | VIEW_HOSTS))
+		tell_hosts(d, v);
 	if (what & VIEW_POP && install(d, v->pop, v->index))
 		follower_fail(d->follower, v->index, d->alarm);
 	else

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A configuration in force: immutable, shared by all workers, freed with its last reference.  Client
- * connections keep the one that they began with for their TLS; each request takes routes from the newest.
+ * connections keep the one that they began with for their handshake; each request is served by the newest.
  */
 #ifndef L7_SNAPSHOT_H
 #define L7_SNAPSHOT_H

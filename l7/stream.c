@@ -165,6 +165,16 @@ void stream_await_write(struct stream *s)
 	}
 }
 
+bool stream_broken(struct stream *s)
+{
+	socklen_t len = sizeof(int);
+	int err = 0;
+
+	if (s->fd >= 0 && !s->error && !getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &err, &len) && err)
+		failed(s, err);
+	return s->error != 0;
+}
+
 int stream_put(struct stream *s, const void *p, size_t n)
 {
 	int rc;

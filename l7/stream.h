@@ -42,6 +42,8 @@ void stream_open(struct stream *s, struct worker *w, int fd);
 void stream_close(struct stream *s);
 void stream_read(struct stream *s, bool on); /* pause and resume */
 void stream_await_write(struct stream *s);
+/* Whether a socket that is not read any more was reset. */
+bool stream_broken(struct stream *s);
 /* Opens what lies in raw, when there is room in `in` again. */
 void stream_reopen(struct stream *s);
 

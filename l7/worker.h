@@ -17,6 +17,7 @@
 #include "l7/list.h"
 #include "l7/snapshot.h"
 #include "l7/stats.h"
+#include "lb/vmac.h"
 
 #define WORKERS_MAX 256
 #define WHEEL_SLOTS 512
@@ -30,6 +31,9 @@ struct timer {
 	void (*fire)(struct timer *t);
 };
 
+/* What the log says of a host, for its backends. */
+enum host_service { HOST_SERVES, HOST_UNWELL, HOST_DRAINED };
+
 struct access_log;
 struct wpool;
 
@@ -41,6 +45,7 @@ struct worker {
 	struct link listeners, clients, pools, graves;
 	uint32_t n_clients;
 	bool draining;
+	uint8_t host[HOST_ID_MAX + 1]; /* enum host_service; without a controller all serve */
 
 	struct link wheel[WHEEL_SLOTS];
 	uint64_t wheel_ms;
