@@ -125,7 +125,7 @@ $(B)/tests/fuzz/%: $(B)/fuzz/tests/fuzz/%.o $(B)/fuzz/all.a
 RESULTS ?= build/results
 SUMMARY := tests/summary run
 JOBS ?= $(shell nproc)
-SUITES := unit model bpf vm netns l7 fuzz-short san
+SUITES := unit golden model bpf vm netns l7 fuzz-short san
 AGAIN = $(MAKE) --no-print-directory
 
 .PHONY: help deps check unit golden model bpf vm netns l7 fuzz-short fuzz san fuzz-build tests-build demo bench-l4 bench-kmod bench-http
@@ -156,7 +156,7 @@ check: deps
 	@rm -rf $(RESULTS)
 	@$(AGAIN) -j$(JOBS) all tests-build
 	@late=; for s in $(SUITES); do $(AGAIN) -j$(JOBS) $$s || late="$$late $$s"; done; \
-	 tests/summary total $(RESULTS) --suites unit,model,bpf,vm,netns,l7,fuzz,san || late="$$late total"; \
+	 tests/summary total $(RESULTS) --suites unit,golden,model,bpf,vm,netns,l7,fuzz,san || late="$$late total"; \
 	 [ -z "$$SUDO_UID" ] || chown -R "$$SUDO_UID:$$SUDO_GID" build build-san; [ -z "$$late" ]
 
 tests-build: $(UNIT) $(BPFTEST) $(VMTEST) $(FUZZ)
@@ -178,8 +178,8 @@ bpf: $(BPFTEST)
 vm: $(VMTEST) $(BPFTEST) all
 	@$(SUMMARY) vm $(RESULTS) --timeout 3000 tests/vm/run
 
-golden: $(filter %_golden,$(UNIT))
-	@$(SUMMARY) unit $(RESULTS) --timeout 120 $(call SEPARATE,$^)
+golden: all
+	@$(SUMMARY) golden $(RESULTS) --timeout 240 tests/golden/run
 
 # Tests of whole POPs, then those with a topology of their own.  (They mostly wait: one more at once than there are cores.)
 netns: all
