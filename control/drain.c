@@ -117,8 +117,9 @@ static bool proof_counts(const struct control *c, const struct control_host *h)
 {
 	const struct host_report *r = &h->report;
 
-	return h->reported && h->connected && r->via_known && !r->via_unknown && r->via_index >= c->state.settled_index &&
-	       c->state.settled_index && (r->cookie_ms < 0 || r->cookie_ms >= COOKIE_FRESH_MS);
+	/* Pending, not committed: what settles in this very batch needs a proof that begins after it. */
+	return h->reported && h->connected && r->via_known && !r->via_unknown && r->via_index >= c->pending.settled_index &&
+	       c->pending.settled_index && (r->cookie_ms < 0 || r->cookie_ms >= COOKIE_FRESH_MS);
 }
 
 static void end_histories(struct control *c, struct batch *b)
@@ -174,6 +175,22 @@ static bool detour_recent(const struct control *c, int64_t ms)
 	return ms >= 0 && ms < c->state.view.pop->policy.silence_ms;
 }
 
+/* --force went on without them; but as long as one may forward by an older table, nobody is safe. */
+static void left_behind(const struct control *c, struct condition *out, size_t *n)
+{
+	const struct pop *pop = c->state.view.pop;
+	uint32_t i;
+
+	for (i = 0; i < pop->n_switches; i++) {
+		uint16_t id = pop->switches[i].id;
+
+		if (c->sw[id].excused && c->state.view.switch_admin[id] != ADMIN_OUT && c->sw[id].acked < c->state.view.index)
+			add(out, n, "left-behind", 1, "switch %s was left behind by --force and may still send it frames: "
+			    "bring it back, or take it out: baton drain switch %s --force", pop->switches[i].name,
+			    pop->switches[i].name);
+	}
+}
+
 static size_t host_conditions(const struct control *c, uint16_t id, struct condition *out)
 {
 	const struct control_host *h = &c->host[id];
@@ -190,6 +207,7 @@ static size_t host_conditions(const struct control *c, uint16_t id, struct condi
 		add(out, &n, "sheltered", sheltered, "shelters older flows of %u buckets", sheltered);
 	if (!owned && !sheltered && !h->clean_ms)
 		add(out, &n, "installed", 1, "a switch may still hold its id: not all have installed its removal");
+	left_behind(c, out, &n);
 	if (c->state.view.host_health[id] == HEALTH_DEAD)
 		return n; /* its sockets are gone with it */
 	if (!h->reported || !h->connected || (h->clean_ms && h->report_ms <= h->clean_ms)) {

@@ -46,6 +46,7 @@ struct sim_host {
 	bool alive, agent, ok;
 	unsigned sockets;	  /* established */
 	unsigned via[HOSTS + 1]; /* proof: through whom they are reached */
+	void (*spoil)(struct host_report *r); /* what else its reports say */
 };
 
 struct sim {
@@ -128,6 +129,8 @@ static void report_all(struct sim *s)
 		r->via_index = s->c.state.view.index;
 		for (k = 1; k <= HOSTS; k++)
 			r->via[k] = s->host[i].via[k] != 0;
+		if (s->host[i].spoil)
+			s->host[i].spoil(r);
 		if (s->host[i].alive && s->host[i].agent)
 			event(s, &e);
 		free(r);
@@ -344,6 +347,81 @@ static void test_drain_until_safe(void **state)
 	drop_pop(s);
 }
 
+/* A proof that was complete before a move says nothing about the histories which that move makes. */
+static void test_old_proof_ends_nothing_new(void **state)
+{
+	struct sim *s = raise_pop();
+	uint32_t before;
+
+	(void)state;
+	assert_true(order(s, COMMAND_DRAIN, OBJECT_HOST, 4, false));
+	advance(s, 2000);
+	s->host[1].via[4] = 1; /* h1 will shelter flows of what h4 gets */
+	assert_true(order(s, COMMAND_FILL, OBJECT_HOST, 4, false));
+	advance(s, 2000);
+	before = table_sheltered(&s->c.state.table, 1);
+	assert_true(before > 0);
+	assert_true(order(s, COMMAND_DRAIN, OBJECT_HOST, 1, false));
+	s->host[1].via[2] = s->host[1].via[3] = 1; /* its flows come through the new owners from now on */
+	s->report_at = s->now + 100;		   /* and the next report says so */
+	advance(s, 60);
+	assert_int_equal(owned(s, 1), 0);
+	assert_int_equal(table_sheltered(&s->c.state.table, 1), before + 16);
+	drop_pop(s);
+}
+
+static void spoil_request(struct host_report *r) { r->request = 1; }
+static void spoil_time_wait(struct host_report *r) { r->time_wait = 1; }
+static void spoil_other(struct host_report *r) { r->other = 1; }
+static void spoil_rows(struct host_report *r) { r->rows = 1; }
+static void spoil_cookie(struct host_report *r) { r->cookie_ms = COOKIE_FRESH_MS - 1; }
+static void spoil_detour_in(struct host_report *r) { r->detour_in_ms = 0; }
+static void spoil_detour_out(struct host_report *r) { r->detour_out_ms = 0; }
+static void spoil_unknown(struct host_report *r) { r->via_unknown = 1; }
+static void spoil_no_proof(struct host_report *r) { r->via_known = false; }
+
+/* Safe to reboot: each thing that may be left keeps a drain from ending, alone, and is named. */
+static void test_each_condition_alone(void **state)
+{
+	static const struct {
+		void (*spoil)(struct host_report *r);
+		const char *id;
+	} what[] = {
+		{ spoil_request, "sockets" },	    { spoil_time_wait, "sockets" },	{ spoil_other, "sockets" },
+		{ spoil_rows, "rows" },		    { spoil_cookie, "cookies" },	{ spoil_detour_in, "detours" },
+		{ spoil_detour_out, "detours" },    { spoil_unknown, "sheltered" },	{ spoil_no_proof, "sheltered" },
+	};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(what) / sizeof(what[0]); i++) {
+		struct sim *s = raise_pop();
+
+		s->host[1].spoil = what[i].spoil;
+		assert_true(order(s, COMMAND_DRAIN, OBJECT_HOST, 1, false));
+		advance(s, 20000);
+		unmet(s, OBJECT_HOST, 1, what[i].id);
+		assert_int_equal(s->c.state.view.host_admin[1], ADMIN_DRAINING);
+		s->host[1].spoil = NULL; /* the control: without it the drain ends */
+		advance(s, 3000);
+		assert_int_equal(s->c.state.view.host_admin[1], ADMIN_OUT);
+		drop_pop(s);
+	}
+}
+
+/* A fresh SYN cookie may become a socket: no history ends before it is too old. */
+static void test_cookie_keeps_histories(void **state)
+{
+	struct sim *s = raise_pop();
+
+	(void)state;
+	s->host[1].spoil = spoil_cookie;
+	assert_true(order(s, COMMAND_DRAIN, OBJECT_HOST, 1, false));
+	advance(s, 20000);
+	assert_int_equal(table_sheltered(&s->c.state.table, 1), 16);
+	drop_pop(s);
+}
+
 static void test_no_proof_no_end(void **state)
 {
 	struct sim *s = raise_pop();
@@ -375,6 +453,13 @@ static void test_lag_blocks_and_force_goes_on(void **state)
 	assert_true(s->reply.already);
 	advance(s, 100);
 	assert_int_equal(owned(s, 1), 0);
+	/* Gone on, but not safe: s2 may still forward by the table it has. */
+	advance(s, 5000);
+	unmet(s, OBJECT_HOST, 1, "left-behind");
+	assert_int_equal(s->c.state.view.host_admin[1], ADMIN_DRAINING);
+	assert_true(order(s, COMMAND_DRAIN, OBJECT_SWITCH, 2, true));
+	advance(s, 1000);
+	assert_int_equal(s->c.state.view.host_admin[1], ADMIN_OUT);
 	drop_pop(s);
 }
 
@@ -680,6 +765,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_start),
 		cmocka_unit_test(test_drain_until_safe),
+		cmocka_unit_test(test_old_proof_ends_nothing_new),
+		cmocka_unit_test(test_each_condition_alone),
+		cmocka_unit_test(test_cookie_keeps_histories),
 		cmocka_unit_test(test_no_proof_no_end),
 		cmocka_unit_test(test_lag_blocks_and_force_goes_on),
 		cmocka_unit_test(test_failure_blocks_with_its_words),
