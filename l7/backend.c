@@ -337,6 +337,7 @@ void wpool_next(struct wpool *p)
 {
 	uint32_t n = p->n_queued;
 
+	p->users++; /* a pool that is gone ends with its last request, which may be one of these */
 	/* Those who are put back go to the end: each is asked once. */
 	while (n-- && !ring_empty(&p->queue)) {
 		struct exchange *x = LINK_OF(p->queue.next, struct exchange, link);
@@ -347,8 +348,9 @@ void wpool_next(struct wpool *p)
 		before = p->n_queued;
 		backend_acquire(x);
 		if (p->n_queued > before)
-			return;
+			break;
 	}
+	wpool_release(p);
 }
 
 /* --- configuration --------------------------------------------------------------------------------------- */
@@ -544,9 +546,10 @@ void wpool_health(struct wpool *p, const struct address *a, uint16_t port, bool 
 
 void wpools_hosts(struct worker *w)
 {
-	struct link *l;
+	struct link *l, *next;
 
-	for (l = w->pools.next; l != &w->pools; l = l->next) {
+	for (l = w->pools.next; l != &w->pools; l = next) {
+		next = l->next;
 		judge(LINK_OF(l, struct wpool, link));
 		wpool_next(LINK_OF(l, struct wpool, link));
 	}
