@@ -56,7 +56,10 @@ static __always_inline void from_time_wait(struct tcp_iter_socket *r, const stru
 static __always_inline void from_full(struct tcp_iter_socket *r, const struct tcp_sock *tp)
 {
 	__u32 window = tp->rcv_wnd - (tp->rcv_nxt - tp->rcv_wup);
+	__u32 now = (__u32)bpf_jiffies64();
+	__u32 sent = now - tp->lsndtime, received = now - tp->inet_conn.icsk_ack.lrcvtime;
 
+	r->idle_ms = (__u32)((__u64)(sent < received ? sent : received) * 1000 / CONFIG_HZ);
 	r->snd_una = tp->snd_una;
 	r->rcv_nxt = tp->rcv_nxt;
 	r->ts_offset = tp->tsoffset;

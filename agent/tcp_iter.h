@@ -27,6 +27,7 @@ struct tcp_iter_socket {
 	__u32 ts_recent; /* the peer's last TSval */
 	__u32 window;	 /* as the header carries it */
 	__u32 expires_ms; /* TIME_WAIT: until it ends */
+	__u32 idle_ms;	  /* full sockets: since data was last sent or received */
 };
 
 #endif
