@@ -99,8 +99,8 @@ struct control_host {
 	unsigned flaps;
 	uint64_t clean_ms; /* in no triple of any switch since; 0: is in one */
 	uint64_t drain_ms; /* draining since, as far as this run knows; 0: not */
-	double left_before;
-	uint64_t left_ms;  /* when left_before was taken, for the estimate */
+	double left_before, left_least;
+	uint64_t left_ms, least_ms; /* when they were taken, for the estimate */
 	char why[128];
 };
 

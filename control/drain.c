@@ -13,6 +13,8 @@
 #include <string.h>
 
 #include "control/core.h"
+
+#define ESTIMATE_STALE_MS 4000 /* no socket has gone for so long: no estimate */
 #include "control/reference.h"
 
 /* Must this switch have installed a state before the next one is safe?  Everyone who may still forward. */
@@ -215,8 +217,8 @@ static size_t host_conditions(const struct control *c, uint16_t id, struct condi
 		return n;
 	}
 	if (sockets)
-		add(out, &n, "sockets", sockets, "%u sockets on service addresses (%u established, %u half-open, %u young TIME_WAIT)",
-		    sockets, r->established, r->request, r->time_wait);
+		add(out, &n, "sockets", sockets, "%u socket%s on service addresses (%u established, %u half-open, %u closing, "
+		    "%u young TIME_WAIT)", sockets, sockets == 1 ? "" : "s", r->established, r->request, r->other, r->time_wait);
 	if (r->rows)
 		add(out, &n, "rows", r->rows, "%u rows of handed-off flows", r->rows);
 	if (r->cookie_ms >= 0 && r->cookie_ms < COOKIE_FRESH_MS)
@@ -284,14 +286,19 @@ size_t control_conditions(const struct control *c, enum object_kind kind, uint16
 	return 0;
 }
 
-/* Sockets go at some rate: linear over the time watched so far. */
+static double left_now(const struct control_host *h)
+{
+	return h->report.established + h->report.request + h->report.other;
+}
+
+/* Sockets go at some rate: linear over the time watched so far.  Not known while none has gone of late: what
+ * lingers says nothing about when it ends. */
 double control_estimate_s(const struct control *c, uint16_t host)
 {
 	const struct control_host *h = &c->host[host];
-	double now = h->report.established + h->report.request + h->report.other;
-	double s = (double)(c->now_ms - h->left_ms) / 1000;
+	double now = left_now(h), s = (double)(c->now_ms - h->left_ms) / 1000;
 
-	if (!h->left_ms || s < 0.5 || h->left_before <= now)
+	if (!h->left_ms || s < 0.5 || h->left_before <= now || c->now_ms - h->least_ms > ESTIMATE_STALE_MS)
 		return -1;
 	return now / ((h->left_before - now) / s);
 }
@@ -320,9 +327,14 @@ static void host_progress(struct control *c, struct batch *b)
 		if (draining && !h->drain_ms) {
 			h->drain_ms = c->now_ms;
 			h->left_ms = c->now_ms;
-			h->left_before = h->report.established + h->report.request + h->report.other;
+			h->left_before = h->left_least = left_now(h);
+			h->least_ms = c->now_ms;
 		} else if (c->state.view.host_admin[id] == ADMIN_IN) {
 			h->drain_ms = h->left_ms = 0;
+		}
+		if (left_now(h) < h->left_least) {
+			h->left_least = left_now(h);
+			h->least_ms = c->now_ms;
 		}
 		if (draining && !host_conditions(c, id, cond)) {
 			struct change ch = { SUBJECT_HOST_ADMIN, ADMIN_OUT, id };

@@ -228,10 +228,34 @@ static void verb_flows(struct controller *c, json_t *args, struct ctl_request *r
 	const char *name = text_of(args, "host");
 	const struct host_conf *h = *name ? pop_host_by_name(c->core.state.view.pop, name) : NULL;
 
-	if (*name && !h)
-		ctl_refuse(r, "there is no such host in the configuration in force", "see baton show hosts");
-	else
+	if (*name && !h) {
+		char error[NAME_LEN + 64];
+
+		snprintf(error, sizeof(error), "there is no host '%.*s' in the configuration in force", NAME_LEN, name);
+		ctl_refuse(r, error, "see baton show hosts");
+	} else {
 		server_ask(c, args, false, h ? h->id : HOST_NONE, r);
+	}
+}
+
+/* Only VIPs have buckets: of anything else every answer would mislead. */
+static void verb_explain(struct controller *c, json_t *args, struct ctl_request *r)
+{
+	const struct pop *pop = c->core.state.view.pop;
+	struct endpoint vip;
+	char error[200];
+	uint32_t i, k;
+
+	if (endpoint_parse(&vip, text_of(args, "vip"))) {
+		for (i = 0; i < pop->n_vips; i++)
+			for (k = 0; k < pop->vip[i].n_addresses; k++)
+				if (address_equal(&pop->vip[i].address[k], &vip.address)) {
+					server_ask(c, args, true, HOST_NONE, r);
+					return;
+				}
+	}
+	snprintf(error, sizeof(error), "'%.100s' is not ADDRESS:PORT of a VIP", text_of(args, "vip"));
+	ctl_refuse(r, error, "see baton show vips");
 }
 
 void verbs_handle(void *ctx, const char *verb, json_t *args, struct ctl_request *r)
@@ -261,7 +285,7 @@ void verbs_handle(void *ctx, const char *verb, json_t *args, struct ctl_request 
 	} else if (!strcmp(verb, "rollback")) {
 		verb_rollback(c, args, r);
 	} else if (!strcmp(verb, "explain")) {
-		server_ask(c, args, true, HOST_NONE, r);
+		verb_explain(c, args, r);
 	} else if (!strcmp(verb, "flows")) {
 		verb_flows(c, args, r);
 	} else {
