@@ -67,7 +67,7 @@ static int parse(int argc, char **argv, struct pki_options *o)
 			break;
 		case 'r':
 			if (role_parse(optarg, &o->role)) {
-				fprintf(stderr, "baton pki: --role %s: controller, switch, host or operator\n", optarg);
+				fprintf(stderr, "baton pki: --role %s: controller, switch, host, edge or operator\n", optarg);
 				return -EINVAL;
 			}
 			o->have_role = true;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,7 +16,8 @@
 #include "cli/table.h"
 #include "cli/wait.h"
 
-#define STATE_DEFAULT "/var/lib/baton/roll.json"
+#define STATE_DIR "/var/lib/baton"
+#define STATE_DEFAULT STATE_DIR "/roll.json"
 
 struct roll {
 	const char *exec, *hosts, *reason, *state_path;
@@ -195,6 +197,9 @@ static int save(const struct roll *r)
 {
 	int err = roll_state_save(r->state_path, r->state);
 
+	/* The default's folder belongs to the controller's package; elsewhere than on its machine it may not be there. */
+	if (err == -ENOENT && !strcmp(r->state_path, STATE_DEFAULT) && !mkdir(STATE_DIR, 0700))
+		err = roll_state_save(r->state_path, r->state);
 	if (!err)
 		return EXIT_DONE;
 	return cli_fail(EXIT_FAILED, "name another place with --state FILE", "cannot keep the state in %s: %s",
