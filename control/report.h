@@ -22,7 +22,7 @@
  *     "datapath": "ebpf",
  *     "sockets": { "established": n, "request": n, "time_wait": n, "other": n },   on VIPs; time_wait: younger than policy.time_wait_ms
  *     "cookie_ms": n,                 time since a SYN cookie was last sent or accepted; -1: never
- *     "rows": n,
+ *     "rows": n,                      forwarded flows of hand-off; 0 until that is part of the front end
  *     "via": { "<owner id>": n },     proof: sockets of ours that are reached through that owner
  *     "via_unknown": n,               sockets that have not answered the probe yet
  *     "via_index": i,                 log index at which the proof began (valid for tables up to it)
