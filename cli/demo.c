@@ -27,18 +27,14 @@
 		"--source", "203.0.113.132", "--source", "2001:db8:c::81", "--source", "2001:db8:c::82", "--source",         \
 		"2001:db8:c::83", "--source", "2001:db8:c::84"
 
-enum { DRAIN_TIMEOUT_S = 60, LONG_CONNECTIONS = 200 };
+enum { DRAIN_TIMEOUT_S = 60 };
+#define RATE 100
+#define LOAD_TIMEOUT_MS 5000
 
-/* What the load had met at one moment. */
-struct toll {
-	uint64_t requests, failed, connections, broken, resets;
-};
-
-struct outcome {
-	struct toll drains, control;
-	uint64_t mine, detoured;
-	double seconds;
-};
+/* The load calls a stall a fault after its time-out only: the count is taken later than that after the last change. */
+enum { SETTLE_MS = LOAD_TIMEOUT_MS + 2000, REST_S = 60 };
+#define TEXT_OF(n) TEXT_OF_(n)
+#define TEXT_OF_(n) #n
 
 static void on_signal(int number)
 {
@@ -140,18 +136,20 @@ static int start_load(struct demo *d)
 	snprintf(resets, sizeof(resets), "%s/client/resets", d->dir);
 	d->wiretap = demo_start(d, "wiretap", (const char *const[]){ "nsenter", netns, wiretap, SOURCES, "--log", resets, "up1", "up2", NULL },
 				demo_wire_line, d);
-	d->short_load = demo_start(d, "short", (const char *const[]){ "nsenter", netns, load, "short", SOURCES, "--rate", "100",
-								       "--faults", faults[0], NULL }, demo_load_line, &d->brief);
+	d->short_load = demo_start(d, "short", (const char *const[]){ "nsenter", netns, load, "short", SOURCES, "--rate", TEXT_OF(RATE),
+								       "--timeout", TEXT_OF(LOAD_TIMEOUT_MS), "--faults", faults[0], NULL }, demo_load_line, &d->brief);
 	d->long_load = demo_start(d, "long", (const char *const[]){ "nsenter", netns, load, "long", SOURCES, "--concurrent", "220",
-								     "--seed", "7", "--faults", faults[1], NULL }, demo_load_line, &d->lasting);
-	if (!d->wiretap || !d->short_load || !d->long_load)
-		return -1;
-	for (until = demo_now_s() + 10; d->lasting.open < LONG_CONNECTIONS || d->brief.ok < 100;)
-		if (demo_now_s() > until || !demo_pump(d, 100)) {
+								     "--seed", "7", "--timeout", TEXT_OF(LOAD_TIMEOUT_MS), "--faults", faults[1], NULL }, demo_load_line, &d->lasting);
+	demo_witnesses_begin(d);
+	for (until = demo_now_s() + 10; d->lasting.open < DEMO_LONG_CONNECTIONS || d->brief.ok < 100 || !d->wire_heard.counts;) {
+		if (!demo_pump(d, 100))
+			return -1;
+		if (demo_now_s() > until) {
 			fprintf(stderr, "baton demo: the load does not come up: %llu long connections open, %llu requests answered\n",
 				(unsigned long long)d->lasting.open, (unsigned long long)d->brief.ok);
 			return -1;
 		}
+	}
 	return demo_pump(d, 2000) ? 0 : -1;
 }
 
@@ -178,15 +176,57 @@ static int drain_switches(struct demo *d)
 	return err;
 }
 
+/* Until a host that is being drained owns no bucket: from then on its older flows live by detours alone. */
+static int wait_owns_nothing(struct demo *d, const char *name)
+{
+	double until = demo_now_s() + 10;
+	const struct demo_host *h = demo_host(d, name);
+
+	while (!h || h->owned) {
+		if (demo_now_s() > until) {
+			fprintf(stderr, "\nbaton demo: %s still owns %d buckets 10 s after its drain began\n", name, h ? h->owned : -1);
+			return -1;
+		}
+		if (!demo_pump(d, 100))
+			return -1;
+		h = demo_host(d, name);
+	}
+	return 0;
+}
+
+/* Until no bucket has a history: every flow is where its bucket is, as before the first drain. */
+static int wait_rest(struct demo *d)
+{
+	double until = demo_now_s() + REST_S;
+	unsigned i, left;
+
+	for (;;) {
+		for (i = left = 0; i < d->n_buckets; i++)
+			left += d->history[i];
+		for (i = 0; i < d->n_hosts; i++)
+			left += (unsigned)d->host[i].sheltered;
+		if (!left && d->n_buckets)
+			return 0;
+		if (demo_now_s() > until) {
+			fprintf(stderr, "\nbaton demo: %d s after the last fill buckets still have histories\n", REST_S);
+			return -1;
+		}
+		if (!demo_pump(d, 100))
+			return -1;
+	}
+}
+
 /* The second drain begins while the first host's flows are sheltered, some of them behind the second host. */
 static int drain_overlapping(struct demo *d)
 {
 	int err = OPERATOR(d, DRAIN_TIMEOUT_S, "drain", "host", "h1", "--no-wait");
-	double until = demo_now_s() + 10;
 
-	while (!err && demo_host(d, "h1")->owned && demo_now_s() < until)
-		if (!demo_pump(d, 100))
-			return -1;
+	if (!err)
+		err = wait_owns_nothing(d, "h1");
+	if (!err && !demo_host(d, "h1")->sheltered) {
+		fprintf(stderr, "\nbaton demo: no bucket's history names h1, so the second drain overlaps with nothing\n");
+		return -1;
+	}
 	if (!err)
 		err = OPERATOR(d, DRAIN_TIMEOUT_S, "drain", "host", "h2", "--wait");
 	if (!err)
@@ -195,8 +235,6 @@ static int drain_overlapping(struct demo *d)
 		err = OPERATOR(d, DRAIN_TIMEOUT_S, "fill", "host", "h1");
 	if (!err)
 		err = OPERATOR(d, DRAIN_TIMEOUT_S, "fill", "host", "h2");
-	if (!err && !demo_pump(d, 3000))
-		err = -1;
 	return err;
 }
 
@@ -227,7 +265,6 @@ static int set_detours(struct demo *d, bool on)
 static int control_run(struct demo *d, struct outcome *o)
 {
 	struct toll before;
-	double until;
 
 	demo_says(d, "the control: one drain with detours off");
 	if (set_detours(d, false))
@@ -235,10 +272,7 @@ static int control_run(struct demo *d, struct outcome *o)
 	before = toll_now(d);
 	if (OPERATOR(d, DRAIN_TIMEOUT_S, "drain", "host", "h3", "--no-wait"))
 		return -1;
-	for (until = demo_now_s() + 10; demo_host(d, "h3")->owned && demo_now_s() < until;)
-		if (!demo_pump(d, 100))
-			return -1;
-	if (!demo_pump(d, 4000))
+	if (wait_owns_nothing(d, "h3") || !demo_pump(d, 4000))
 		return -1;
 	o->control = toll_since(d, before);
 	return 0;
@@ -255,68 +289,22 @@ static void count_detours(const struct demo *d, struct outcome *o)
 	}
 }
 
-static double detour_share(const struct outcome *o)
-{
-	return o->mine + o->detoured ? (double)o->detoured / (double)(o->mine + o->detoured) : 0;
-}
-
-static void print_table(const struct demo *d, const struct outcome *o, unsigned n_drains)
-{
-	unsigned i;
-
-	if (d->tty)
-		printf("\n");
-	printf("\n%-34s %12s %12s\n", "", "with detours", "the control");
-	printf("%-34s %12llu %12llu\n", "requests", (unsigned long long)o->drains.requests, (unsigned long long)o->control.requests);
-	printf("%-34s %12llu %12llu\n", "failed", (unsigned long long)o->drains.failed, (unsigned long long)o->control.failed);
-	printf("%-34s %12llu %12llu\n", "long connections", (unsigned long long)o->drains.connections,
-	       (unsigned long long)o->control.connections);
-	printf("%-34s %12llu %12llu\n", "broken", (unsigned long long)o->drains.broken, (unsigned long long)o->control.broken);
-	printf("%-34s %12llu %12llu\n", "resets of load flows on the wire", (unsigned long long)o->drains.resets,
-	       (unsigned long long)o->control.resets);
-	printf("%-34s %11.2f%%\n\n", "packets that took a detour", 100 * detour_share(o));
-	for (i = 0; i < n_drains; i++)
-		printf("drain of %-12s safe after %5.1f s\n", d->drain[i].what, d->drain[i].seconds);
-	printf("\n");
-}
-
-static json_t *toll_json(const struct toll *t)
-{
-	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "requests", (json_int_t)t->requests, "failed", (json_int_t)t->failed,
-			 "long_connections", (json_int_t)t->connections, "broken", (json_int_t)t->broken, "resets", (json_int_t)t->resets);
-}
-
-static int write_json(const struct demo *d, const struct outcome *o, unsigned n_drains, bool passed)
-{
-	char path[DEMO_PATH + 16];
-	json_t *root = toll_json(&o->drains), *drains = json_array();
-	unsigned i;
-	int err;
-
-	for (i = 0; i < n_drains; i++)
-		json_array_append_new(drains, json_pack("{s:s, s:f}", "what", d->drain[i].what, "seconds", d->drain[i].seconds));
-	json_object_set_new(root, "drains", drains);
-	json_object_set_new(root, "detour_share", json_real(detour_share(o)));
-	json_object_set_new(root, "control", toll_json(&o->control));
-	json_object_set_new(root, "seconds", json_real(o->seconds));
-	json_object_set_new(root, "passed", json_boolean(passed));
-	snprintf(path, sizeof(path), "%.*s/demo.json", (int)(strrchr(d->self, '/') - d->self), d->self);
-	err = json_dump_file(root, path, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
-	if (err)
-		fprintf(stderr, "baton demo: %s: cannot be written\n", path);
-	json_decref(root);
-	return err;
-}
-
 static int all_drains(struct demo *d, struct outcome *o, unsigned *n_drains)
 {
 	unsigned expected = d->n_hosts + d->n_switches + 2, i;
+	uint64_t answered = d->brief.ok;
+	double begun = demo_now_s();
 
+	d->lasting.second_s = 0; /* the least is that of the drains, not of the start */
 	if (roll_hosts(d) || drain_switches(d) || drain_overlapping(d))
 		return -1;
-	if (!demo_pump(d, 1000))
+	demo_says(d, "until every flow is where its bucket is");
+	if (!demo_pump(d, SETTLE_MS) || wait_rest(d))
 		return -1;
 	o->drains = toll_now(d);
+	o->answered = d->brief.ok - answered;
+	o->due = (uint64_t)((demo_now_s() - begun) * RATE);
+	o->least_open = d->lasting.least_open;
 	count_detours(d, o);
 	*n_drains = d->n_drains;
 	for (i = 0; i < d->n_drains; i++)
@@ -333,7 +321,7 @@ static int scenario(struct demo *d)
 {
 	struct outcome o = { 0 };
 	unsigned n_drains = 0;
-	bool passed;
+	bool passed, alive;
 
 	if (start_load(d))
 		return 1;
@@ -342,13 +330,12 @@ static int scenario(struct demo *d)
 	if (control_run(d, &o))
 		return 1;
 	o.seconds = demo_now_s() - d->begun_s;
-	passed = !o.drains.failed && !o.drains.broken && !o.drains.resets && o.control.broken > 0 && o.detoured > 0;
 	demo_draw(d, true);
-	print_table(d, &o, n_drains);
-	if (write_json(d, &o, n_drains, passed))
+	alive = demo_witnesses_end(d);
+	passed = demo_proven(&o) && alive;
+	demo_print_table(d, &o, n_drains);
+	if (demo_write_json(d, &o, n_drains, passed))
 		return 1;
-	if (!o.control.broken)
-		fprintf(stderr, "baton demo: the control broke nothing, so the figures prove nothing\n");
 	printf(passed ? "Nothing failed, nothing broke; without detours %llu connections did.\n" : "FAILED (control broke %llu)\n",
 	       (unsigned long long)o.control.broken);
 	return passed ? 0 : 1;
@@ -402,8 +389,8 @@ static int demo_run(struct demo *d)
 	if (d->tty)
 		printf("\033[2J");
 	status = scenario(d);
+	demo_witnesses_end(d); /* of a scenario that was cut short */
 	demo_end_all(d);
-	d->long_load = NULL;
 	d->controller[0] = 0;
 	if (status && !demo_interrupted)
 		keep_evidence(d);

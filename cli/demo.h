@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * `baton demo`, split by noun: demo.c is the scenario, demo_child.c the programs it runs and listens to,
- * demo_watch.c what the controller says meanwhile, demo_view.c what is drawn.
+ * demo_watch.c what the controller says meanwhile, demo_witness.c whether those who testify are alive,
+ * demo_verdict.c what it all shows, demo_view.c what is drawn.
  */
 #ifndef CLI_DEMO_H
 #define CLI_DEMO_H
@@ -11,14 +12,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { DEMO_DRAINS_MAX = 32, DEMO_CHILDREN_MAX = 8, DEMO_BUCKETS_MAX = 4096, DEMO_HOSTS_MAX = 64, DEMO_PATH = 512 };
+enum { DEMO_DRAINS_MAX = 32, DEMO_CHILDREN_MAX = 8, DEMO_BUCKETS_MAX = 4096, DEMO_HOSTS_MAX = 64, DEMO_PATH = 512, DEMO_LONG_CONNECTIONS = 200 };
 
 /* A program that runs while the demo looks on.  Each line of its output goes to line(). */
 struct child {
 	pid_t pid; /* 0: free */
 	int fd;	   /* its stdout (and stderr, for steps); -1 at end of file */
 	int status; /* wait(2)'s, once ended */
-	bool ended;
+	bool ended, told; /* told: to end, by us */
 	const char *name;
 	void (*line)(void *ctx, const char *text);
 	void *ctx;
@@ -42,8 +43,18 @@ struct demo_switch {
 	bool announcing;
 };
 
+/* What a witness has said: how many counts, when the latest, and whether that was its last. */
+struct demo_heard {
+	uint64_t counts;
+	double at_s;
+	bool last;
+};
+
 struct demo_load {
 	uint64_t requests, ok, failed, connections, open, broken, p99_ms;
+	uint64_t least_open, most_in_second;
+	double second_s; /* when the second began that most_in_second is of; 0: begin anew */
+	struct demo_heard heard;
 };
 
 struct demo {
@@ -52,6 +63,9 @@ struct demo {
 	struct child children[DEMO_CHILDREN_MAX];
 	struct child *short_load, *long_load, *wiretap;
 	struct demo_load brief, lasting;
+	struct demo_heard wire_heard;
+	double witnesses_s; /* since when they must all be well; 0: they need not */
+	char doubt[120];    /* which of them was not, and how; empty: none */
 	uint64_t resets;
 	unsigned n_buckets, n_hosts, n_switches;
 	uint8_t owner[DEMO_BUCKETS_MAX]; /* host number; 0: none */
@@ -70,9 +84,9 @@ double demo_now_s(void);
 
 /* demo_child.c.  NULL and a message when it cannot be started. */
 struct child *demo_start(struct demo *d, const char *name, const char *const *argv, void (*line)(void *, const char *), void *ctx);
-/* Looks on for at most ms; false when interrupted. */
+/* Looks on for at most ms; false when interrupted, or when a witness is unwell (which has then been said). */
 bool demo_pump(struct demo *d, int ms);
-/* Runs a program to its end while looking on; its exit status, or -1: interrupted, 124: timed out. */
+/* Runs a program to its end while looking on; its exit status, or -1: demo_pump was false, 124: timed out. */
 int demo_step(struct demo *d, int timeout_s, const char *const *argv);
 void demo_end(struct child *c, int signal_number);
 void demo_end_all(struct demo *d);
@@ -85,6 +99,31 @@ struct demo_drain *demo_drain_begins(struct demo *d, const char *kind, const cha
 struct demo_host *demo_host(struct demo *d, const char *name);
 void demo_load_line(void *ctx, const char *text); /* ctx: struct demo_load */
 void demo_wire_line(void *ctx, const char *text); /* ctx: struct demo */
+
+/* What the load had met at one moment. */
+struct toll {
+	uint64_t requests, failed, connections, broken, resets;
+};
+
+struct outcome {
+	struct toll drains, control;
+	uint64_t mine, detoured;
+	uint64_t answered, due; /* short requests in the drains; due: by rate and time */
+	uint64_t least_open;	/* long connections, over all drains */
+	double seconds;
+};
+
+/* demo_verdict.c */
+void demo_print_table(const struct demo *d, const struct outcome *o, unsigned n_drains);
+int demo_write_json(const struct demo *d, const struct outcome *o, unsigned n_drains, bool passed);
+/* Whether nothing broke, and whether it would have been seen if something had; says what is missing. */
+bool demo_proven(const struct outcome *o);
+
+/* demo_witness.c */
+void demo_witnesses_begin(struct demo *d); /* from now on all three must be well */
+bool demo_witnesses_well(struct demo *d);
+bool demo_witnesses_end(struct demo *d); /* tells them to end; false, and a message, if one was unwell to its last word */
+void demo_least_open(struct demo_load *l, double now); /* at each of its counts */
 
 /* demo_view.c */
 void demo_draw(struct demo *d, bool now);

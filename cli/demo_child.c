@@ -115,8 +115,8 @@ bool demo_pump(struct demo *d, int ms)
 			child_reap(&d->children[i]);
 		demo_watch(d);
 		demo_draw(d, false);
-	} while (!demo_interrupted && demo_now_s() < until);
-	return !demo_interrupted;
+	} while (!demo_interrupted && demo_witnesses_well(d) && demo_now_s() < until);
+	return !demo_interrupted && demo_witnesses_well(d);
 }
 
 static void step_line(void *ctx, const char *text)
@@ -159,6 +159,7 @@ void demo_end(struct child *c, int signal_number)
 {
 	if (!c || !c->pid)
 		return;
+	c->told = true;
 	if (!c->ended) {
 		int i;
 

@@ -189,6 +189,13 @@ void demo_watch(struct demo *d)
 	d->asked_s = demo_now_s();
 }
 
+static void heard_now(struct demo_heard *h, const json_t *o)
+{
+	h->counts++;
+	h->at_s = demo_now_s();
+	h->last = json_is_true(json_object_get(o, "last"));
+}
+
 void demo_load_line(void *ctx, const char *text)
 {
 	struct demo_load *l = ctx;
@@ -205,6 +212,8 @@ void demo_load_line(void *ctx, const char *text)
 	l->open = (uint64_t)number_of(o, "open");
 	l->broken = (uint64_t)number_of(o, "broken");
 	l->p99_ms = (uint64_t)number_of(o, "p99_ms");
+	heard_now(&l->heard, o);
+	demo_least_open(l, l->heard.at_s);
 	json_decref(o);
 }
 
@@ -218,5 +227,6 @@ void demo_wire_line(void *ctx, const char *text)
 		return;
 	}
 	d->resets = (uint64_t)number_of(o, "resets");
+	heard_now(&d->wire_heard, o);
 	json_decref(o);
 }

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the demo has shown: the table for people, build/demo.json for programs, and whether it is a proof.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/demo.h"
+
+static double detour_share(const struct outcome *o)
+{
+	return o->mine + o->detoured ? (double)o->detoured / (double)(o->mine + o->detoured) : 0;
+}
+
+void demo_print_table(const struct demo *d, const struct outcome *o, unsigned n_drains)
+{
+	unsigned i;
+
+	if (d->tty)
+		printf("\n");
+	printf("\n%-34s %12s %12s\n", "", "with detours", "the control");
+	printf("%-34s %12llu %12llu\n", "requests", (unsigned long long)o->drains.requests, (unsigned long long)o->control.requests);
+	printf("%-34s %12llu %12llu\n", "failed", (unsigned long long)o->drains.failed, (unsigned long long)o->control.failed);
+	printf("%-34s %12llu %12llu\n", "long connections", (unsigned long long)o->drains.connections,
+	       (unsigned long long)o->control.connections);
+	printf("%-34s %12llu\n", "  open at one time, least", (unsigned long long)o->least_open);
+	printf("%-34s %12llu %12llu\n", "broken", (unsigned long long)o->drains.broken, (unsigned long long)o->control.broken);
+	printf("%-34s %12llu %12llu\n", "resets of load flows on the wire", (unsigned long long)o->drains.resets,
+	       (unsigned long long)o->control.resets);
+	printf("%-34s %11.2f%%\n\n", "packets that took a detour", 100 * detour_share(o));
+	for (i = 0; i < n_drains; i++)
+		printf("drain of %-12s safe after %5.1f s\n", d->drain[i].what, d->drain[i].seconds);
+	printf("\n");
+}
+
+static json_t *toll_json(const struct toll *t)
+{
+	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "requests", (json_int_t)t->requests, "failed", (json_int_t)t->failed,
+			 "long_connections", (json_int_t)t->connections, "broken", (json_int_t)t->broken, "resets", (json_int_t)t->resets);
+}
+
+int demo_write_json(const struct demo *d, const struct outcome *o, unsigned n_drains, bool passed)
+{
+	char path[DEMO_PATH + 16];
+	json_t *root = toll_json(&o->drains), *drains = json_array();
+	unsigned i;
+	int err;
+
+	for (i = 0; i < n_drains; i++)
+		json_array_append_new(drains, json_pack("{s:s, s:f}", "what", d->drain[i].what, "seconds", d->drain[i].seconds));
+	json_object_set_new(root, "long_connections_least", json_integer((json_int_t)o->least_open));
+	json_object_set_new(root, "short_requests_answered", json_integer((json_int_t)o->answered));
+	json_object_set_new(root, "short_requests_due", json_integer((json_int_t)o->due));
+	json_object_set_new(root, "drains", drains);
+	json_object_set_new(root, "detour_share", json_real(detour_share(o)));
+	json_object_set_new(root, "control", toll_json(&o->control));
+	json_object_set_new(root, "seconds", json_real(o->seconds));
+	json_object_set_new(root, "passed", json_boolean(passed));
+	snprintf(path, sizeof(path), "%.*s/demo.json", (int)(strrchr(d->self, '/') - d->self), d->self);
+	err = json_dump_file(root, path, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+	if (err)
+		fprintf(stderr, "baton demo: %s: cannot be written\n", path);
+	json_decref(root);
+	return err;
+}
+
+bool demo_proven(const struct outcome *o)
+{
+	bool proven = true;
+
+	if (o->drains.failed || o->drains.broken || o->drains.resets) {
+		fprintf(stderr, "\nbaton demo: something broke in the drains\n");
+		proven = false;
+	}
+	if (o->answered * 5 < o->due * 4) {
+		fprintf(stderr, "\nbaton demo: %llu short requests were answered, %llu were due: too little load to prove anything\n",
+			(unsigned long long)o->answered, (unsigned long long)o->due);
+		proven = false;
+	}
+	if (o->least_open < DEMO_LONG_CONNECTIONS || o->least_open == UINT64_MAX) {
+		fprintf(stderr, "\nbaton demo: only %llu long connections were open at one time, not %d\n",
+			(unsigned long long)o->least_open, DEMO_LONG_CONNECTIONS);
+		proven = false;
+	}
+	if (!o->detoured) {
+		fprintf(stderr, "\nbaton demo: no packet took a detour, so the drains prove nothing\n");
+		proven = false;
+	}
+	if (!o->control.broken || !o->control.resets) {
+		fprintf(stderr, "\nbaton demo: the control broke %llu connections and %llu resets were seen: neither may be 0, or the figures prove nothing\n",
+			(unsigned long long)o->control.broken, (unsigned long long)o->control.resets);
+		proven = false;
+	}
+	return proven;
+}
