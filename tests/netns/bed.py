@@ -55,7 +55,7 @@ class Load:
     """Load in the client's namespace, and the tap on its wires.  Counters are read from the last line written."""
 
     def __init__(self, bed, long, rate, seed, timeout_ms):
-        self.bed, self.children = bed, {}
+        self.bed, self.children, self.rate, self.stopped, self.at_start = bed, {}, rate, False, {}
         addresses = ["--vip", VIP4, "--vip", VIP6]
         for a in LOAD4[:4] + LOAD6[:4]:
             addresses += ["--source", a]
@@ -69,13 +69,14 @@ class Load:
         if long:
             self.start("long", [program("load"), "long"] + addresses + more + ["--concurrent", str(long), "--faults", where("long.faults")])
         self.long = long
-        wait("load", lambda: self.now("long")["open"] >= long * 0.9 if long else self.now("short")["ok"] > 20, 10)
+        wait("load", lambda: self.spoken() and (self.now("long")["open"] >= long * 0.9 if long else self.now("short")["ok"] > 20), 10)
+        self.begun, self.at_start = time.monotonic(), {name: self.now(name) for name in self.children}
 
     def start(self, name, argv):
         self.children[name] = self.bed.machine.spawn("client", name + ".out", argv)
 
-    def now(self, name):
-        """The counters as they are (of the last 100 ms)."""
+    def counts(self, name):
+        """The latest line of counters, or None: it has written none."""
         try:
             with open(self.bed.machine.path("client", name + ".out.log")) as f:
                 lines = f.read().splitlines()
@@ -86,7 +87,21 @@ class Load:
                 return json.loads(line)
             except ValueError:
                 pass
-        return {"open": 0, "ok": 0, "failed": 0, "broken": 0, "resets": 0, "requests": 0, "connections": 0, "broken_by_host": {}, "open_by_host": {}}
+        return None
+
+    def spoken(self):
+        for name, child in self.children.items():
+            check(child.alive(), "the witness %s died at once: %s", name, self.bed.log_of("client", name + ".out").strip()[-200:])
+        return all(self.counts(name) for name in self.children)
+
+    def now(self, name):
+        """The counters as they are (of the last 100 ms).  A witness that is dead or never spoke has none: that is a failure, not a 0."""
+        child = self.children.get(name)
+        check(child, "there is no %s in this test", name)
+        counts = self.counts(name)
+        check(counts, "the witness %s has written nothing", name)
+        check(self.stopped or child.alive(), "the witness %s died: %s", name, counts)
+        return counts
 
     def faults(self):
         out = []
@@ -99,21 +114,36 @@ class Load:
         return out
 
     def stop(self):
-        """Ends wiretap before the load: what is cut by ending is not counted."""
+        """Ends wiretap before the load: what is cut by ending is not counted.  Each must have lived until now, and say its last."""
+        if self.stopped:
+            return self
+        for name in self.children:
+            self.now(name)
+        self.seconds, self.stopped = time.monotonic() - self.begun, True
         for name in ("wiretap", "short", "long"):
             if name in self.children:
                 machines.end([self.children[name]])
+                check(self.now(name).get("last") is True, "the witness %s did not close with its last count: %s", name, self.now(name))
         return self
 
-    def unbroken(self):
-        """Nothing failed, nothing broke, no reset was seen, and there was load at all."""
+    def went_on(self):
+        """Requests were answered all the while: the short ones as their rate says, of the long ones one a second for each two."""
         self.stop()
+        for name, due in (("short", 0.8 * self.rate * self.seconds), ("long", 0.5 * self.long * self.seconds)):
+            if name in self.children:
+                ok = self.now(name)["ok"] - self.at_start[name]["ok"]
+                check(ok >= due, "%s: %d answers in %.1f s, %d were due at least: too little load to prove anything", name, ok,
+                      self.seconds, due)
+
+    def unbroken(self):
+        """Nothing failed, nothing broke, no reset was seen, and there was load all the while."""
+        self.went_on()
         f = self.faults()
         check(not f, "%d faults, the first: %s", len(f), f[0] if f else "")
         for name in ("short", "long"):
             if name in self.children:
                 n = self.now(name)
-                check(n["ok"] > 0 and not n["failed"], "%s: %s", name, n)
+                check(not n["failed"], "%s: %s", name, n)
         resets = self.now("wiretap")["resets"]
         check(not resets, "%d resets of load flows on the wire", resets)
 
