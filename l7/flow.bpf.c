@@ -14,6 +14,8 @@
 #include "l7/flow.h"
 #include "lb/packet.h"
 
+#define PACKET_HOST 0 /* linux/if_packet.h */
+
 char _license[] SEC("license") = "Dual BSD/GPL";
 
 struct {
@@ -47,11 +49,11 @@ static __always_inline void count(__u32 what)
 }
 
 /* The row, unless it has ended. */
-static __always_inline struct row *row_of(const struct flow *f)
+static __always_inline struct row *row_of(const struct flow *f, __u64 now)
 {
 	struct row *r = bpf_map_lookup_elem(&rows, f);
 
-	if (!r || !r->deadline_ns || bpf_ktime_get_ns() < r->deadline_ns)
+	if (!r || !r->deadline_ns || now < r->deadline_ns)
 		return r;
 	count(FLOW_EXPIRED);
 	return NULL;
@@ -61,21 +63,16 @@ static __always_inline struct row *row_of(const struct flow *f)
 static __always_inline int hop(struct __sk_buff *skb, const struct packet *p)
 {
 	__u32 at = p->l3 & 0xff;
+	__u8 ttl = p->ttl - 1;
 
-	if (p->ethertype_v6) {
-		__u8 hops = p->ttl - 1;
-
-		return bpf_skb_store_bytes(skb, at + offsetof(struct packet_v6, hops), &hops, 1, 0);
-	}
+	/* IPv6 has no checksum of its own header: a NIC's sum over the whole packet must follow. */
+	if (p->ethertype_v6)
+		return bpf_skb_store_bytes(skb, at + offsetof(struct packet_v6, hops), &ttl, 1, BPF_F_RECOMPUTE_CSUM);
 	/* TTL is the high byte of its 16-bit word. */
 	if (bpf_l3_csum_replace(skb, at + offsetof(struct packet_v4, check), lb_be16((__u16)p->ttl << 8),
-				lb_be16((__u16)(p->ttl - 1) << 8), 2))
+				lb_be16((__u16)ttl << 8), 2))
 		return -1;
-	{
-		__u8 ttl = p->ttl - 1;
-
-		return bpf_skb_store_bytes(skb, at + offsetof(struct packet_v4, ttl), &ttl, 1, 0);
-	}
+	return bpf_skb_store_bytes(skb, at + offsetof(struct packet_v4, ttl), &ttl, 1, 0);
 }
 
 static __always_inline int forward(struct __sk_buff *skb, const struct packet *p, __u16 owner,
@@ -98,35 +95,64 @@ static __always_inline int forward(struct __sk_buff *skb, const struct packet *p
 	return (int)bpf_redirect(skb->ifindex == c->tap ? c->link : skb->ifindex, 0);
 }
 
+/* Rule 1.  A promiscuous link brings frames of other hosts, whose packets are theirs to forward. */
+static __always_inline int is_for_us(struct __sk_buff *skb, const struct packet_eth *eth, const struct flow_config *c)
+{
+	struct triple t;
+
+	return skb->pkt_type == PACKET_HOST || (vmac_decode(eth->dst, &t) && t.host[0] == c->self);
+}
+
+static __always_inline int is_syn(const struct packet *p)
+{
+	return !(p->shape & PACKET_ICMP_ERROR) &&
+	       (p->tcp_flags & (TCP_FLAG_BIT_SYN | TCP_FLAG_BIT_ACK)) == TCP_FLAG_BIT_SYN;
+}
+
+static __always_inline void note(struct row *r, const struct packet_eth *eth, __u16 self, __u64 now)
+{
+	struct detour came;
+
+	r->seen_ns = now;
+	r->through = detour_decode(eth->src, &came) ? came.first : self;
+	__sync_fetch_and_add(&r->packets, 1);
+}
+
 SEC("tc")
 int flow_ingress(struct __sk_buff *skb)
 {
+	struct packet_eth eth;
 	struct flow_config *c;
 	struct packet p;
 	struct row *r;
 	__u32 zero = 0;
+	__u64 now;
 
-	if (packet_parse(skb, skb->len, &p) != PACKET_OK || p.flow.protocol != PACKET_TCP || p.shape & PACKET_NO_OWNER)
+	if (skb->vlan_present || packet_parse(skb, skb->len, &p) != PACKET_OK || p.flow.protocol != PACKET_TCP ||
+	    p.shape & PACKET_NO_OWNER)
 		return TC_ACT_UNSPEC;
-	r = row_of(&p.flow);
+	now = bpf_ktime_get_ns();
+	r = row_of(&p.flow, now);
 	c = bpf_map_lookup_elem(&flow_config, &zero);
-	if (!r || !c) {
+	if (!r || !c || packet_load(skb, 0, &eth, sizeof(eth)) || !is_for_us(skb, &eth, c)) {
 		count(FLOW_MISS);
 		return TC_ACT_UNSPEC;
 	}
-	r->seen_ns = bpf_ktime_get_ns();
 	if (r->state == ROW_HOLD) {
+		note(r, &eth, c->self, now);
 		count(FLOW_HELD);
 		return (int)bpf_redirect(c->tap, 0);
 	}
-	if (r->state == ROW_CLOSING && !(p.shape & PACKET_ICMP_ERROR) &&
-	    (p.tcp_flags & (TCP_FLAG_BIT_SYN | TCP_FLAG_BIT_ACK)) == TCP_FLAG_BIT_SYN) {
+	if (r->state == ROW_CLOSING && is_syn(&p)) {
 		bpf_map_delete_elem(&rows, &p.flow); /* the port is used again: the next connection is nobody's yet */
 		count(FLOW_REMOVED);
 		return TC_ACT_UNSPEC;
 	}
-	if (r->state != ROW_FWD && r->state != ROW_CLOSING)
+	if ((r->state != ROW_FWD && r->state != ROW_CLOSING) || !host_id_valid(r->owner) || r->owner == c->self) {
+		count(FLOW_SELF);
 		return TC_ACT_UNSPEC;
+	}
+	note(r, &eth, c->self, now);
 	return forward(skb, &p, r->owner, c);
 }
 
@@ -137,7 +163,7 @@ int flow_egress(struct __sk_buff *skb)
 	struct packet p;
 	struct row *r;
 
-	if (packet_parse(skb, skb->len, &p) != PACKET_OK || p.flow.protocol != PACKET_TCP ||
+	if (skb->vlan_present || packet_parse(skb, skb->len, &p) != PACKET_OK || p.flow.protocol != PACKET_TCP ||
 	    p.shape & (PACKET_NO_OWNER | PACKET_ICMP_ERROR))
 		return TC_ACT_UNSPEC;
 	__builtin_memcpy(reversed.saddr, p.flow.daddr, 16);
@@ -146,8 +172,8 @@ int flow_egress(struct __sk_buff *skb)
 	reversed.dport = p.flow.sport;
 	reversed.family = p.flow.family;
 	reversed.protocol = p.flow.protocol;
-	r = row_of(&reversed);
-	if (!r || r->state != ROW_HOLD || skb->ifindex == 0)
+	r = row_of(&reversed, bpf_ktime_get_ns());
+	if (!r || r->state != ROW_HOLD)
 		return TC_ACT_UNSPEC;
 	r->dropped |= p.segment ? ROW_DROPPED_ACK | ROW_DROPPED_DATA : ROW_DROPPED_ACK;
 	count(FLOW_HELD_EGRESS);

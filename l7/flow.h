@@ -8,8 +8,18 @@
  *   FWD       to the owner's host, TTL - 1          passes
  *   CLOSING   as FWD; a SYN removes the row         passes
  *
- * Past its deadline (0: none) a row is as if it were not there, whoever is dead: the program looks at the clock.
- * An ICMP error follows the packet that it quotes.
+ *  1. Only a frame that is for this host is looked at: to the device's own address, or to a vMAC whose head is
+ *     this host.  Tagged frames, what cannot be parsed, and what is not TCP passes.
+ *  2. Past its deadline (0: none) a row is as if it were not there, whoever is dead: the program looks at the clock.
+ *     So is one that forwards to this host itself.
+ *  3. An ICMP error follows the packet that it quotes.  What names no ports (a later fragment, a short quote) passes:
+ *     the host data path copies it to every host.
+ *  4. A forwarded frame goes from [self] to [owner], out of the link by which it came; with TTL 1 it is dropped.
+ *  5. An owner in the map of peers is not on our links: its packets travel inside IP (RFC 2003 for IPv4 in IPv4,
+ *     RFC 4213 for IPv6 in IPv4, RFC 2473 in IPv6), the oldest and shortest encapsulation, which every NIC segments and
+ *     every router understands: there is nothing to say about a flow that its own header does not.  Too long a packet
+ *     is answered with an ICMP error that names the size that fits.
+ *  6. Inside IP, only from a peer's address to ours: taken out, and looked at again as if it had come by the link.
  */
 #ifndef L7_FLOW_H
 #define L7_FLOW_H
@@ -18,26 +28,48 @@
 #include "lb/vmac.h"
 
 #define FLOW_ROWS_MAX 262144u
+#define FLOW_PEERS_MAX 4096u
 
 enum row_state { ROW_NONE, ROW_HOLD, ROW_FWD, ROW_CLOSING };
 
 struct row {
 	__u64 cid;
 	__u64 deadline_ns; /* CLOCK_MONOTONIC */
+	__u64 since_ns;	   /* rows_put() */
 	__u64 seen_ns;	   /* the last packet that it acted on */
+	__u64 packets;	   /* that it acted on, as the stack counts: a super-packet is one */
 	__u32 e;
-	__u16 owner; /* host id: FWD, CLOSING */
-	__u8 state;  /* enum row_state */
-	__u8 dropped; /* HOLD: what of ours was dropped on its way out: enum row_dropped bits */
+	__u16 owner;   /* host id: FWD, CLOSING */
+	__u16 through; /* the bucket's owner when the last packet came; HOST_NONE: none came yet */
+	__u8 state;    /* enum row_state */
+	__u8 dropped;  /* HOLD: what of ours was dropped on its way out: enum row_dropped bits */
+	__u8 zero[6];
 };
 
 enum row_dropped { ROW_DROPPED_ACK = 1, ROW_DROPPED_DATA = 2 };
+
+/* An owner that is reached through IP. */
+struct flow_peer {
+	__be32 addr[4]; /* outer destination; IPv4 uses word 0 */
+	__be32 self[4]; /* outer source */
+	__u32 ifindex;	/* where the route to it leads; 0: there is none now */
+	__u16 mtu;	/* of that way; what routers said of it is learnt */
+	__u8 family;	/* FLOW_V4, FLOW_V6 */
+	__u8 zero;
+};
+
+/* Who may send us packets inside IP: outer source and destination. */
+struct flow_from {
+	__be32 addr[4];
+	__be32 self[4];
+	__u32 family;
+};
 
 struct flow_config {
 	__u32 tap;  /* ifindex of our TAP: HOLD */
 	__u32 link; /* ifindex of the link that forwards what comes back out of the TAP; others use their own */
 	__u16 self;
-	__u16 zero;
+	__u16 tunnel; /* peers may be there: look at packets inside IP */
 };
 
 enum flow_count {
@@ -48,10 +80,51 @@ enum flow_count {
 	FLOW_EXPIRED, /* a row past its deadline was met */
 	FLOW_REMOVED, /* by a SYN */
 	FLOW_TTL,     /* dropped: it would have gone on for ever */
-	FLOW_ERROR,   /* a helper failed: passed on as if there were no row */
+	FLOW_ERROR,   /* dropped: a helper failed in the middle */
+	FLOW_SELF,    /* a row that forwards to this host: passed on as if there were none */
+	FLOW_OUT,     /* forwarded inside IP (counted in FLOW_FORWARDED too) */
+	FLOW_IN,      /* taken out of IP */
+	FLOW_STRANGER, /* dropped: inside IP, to us, but not from a peer */
+	FLOW_TOO_BIG, /* inside IP it would not fit: the client was told */
+	FLOW_MTU,     /* a router said that a peer's way is narrower */
 	FLOW_COUNTS,
 };
 
-_Static_assert(sizeof(struct row) == 32, "a map value: no padding");
+_Static_assert(sizeof(struct row) == 56, "a map value: no padding");
+_Static_assert(sizeof(struct flow_peer) == 40, "a map value: no padding");
+_Static_assert(sizeof(struct flow_from) == 36, "a map key: no padding");
+
+static inline const char *flow_count_name(enum flow_count c)
+{
+	switch (c) {
+	case FLOW_MISS: return "miss";
+	case FLOW_HELD: return "held";
+	case FLOW_HELD_EGRESS: return "held_egress";
+	case FLOW_FORWARDED: return "forwarded";
+	case FLOW_EXPIRED: return "expired";
+	case FLOW_REMOVED: return "removed";
+	case FLOW_TTL: return "ttl";
+	case FLOW_ERROR: return "error";
+	case FLOW_SELF: return "self";
+	case FLOW_OUT: return "tunnel_out";
+	case FLOW_IN: return "tunnel_in";
+	case FLOW_STRANGER: return "tunnel_stranger";
+	case FLOW_TOO_BIG: return "too_big";
+	case FLOW_MTU: return "peer_mtu";
+	case FLOW_COUNTS: break;
+	}
+	return "?";
+}
+
+static inline const char *row_state_name(enum row_state s)
+{
+	switch (s) {
+	case ROW_NONE: return "none";
+	case ROW_HOLD: return "hold";
+	case ROW_FWD: return "forward";
+	case ROW_CLOSING: return "closing";
+	}
+	return "?";
+}
 
 #endif

@@ -34,6 +34,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "l7/flow.h"
+
 #define MOVE_DEADLINE_MS 3000	     /* of a HOLD, in the row and in the daemon: longer than a silent session lives */
 #define MOVE_STATUS_MS 100	     /* silence before STATUS, and between two */
 #define MOVE_CONFIRM_MS 10000	     /* R waits so long for I's first word */
@@ -203,10 +205,10 @@ uint32_t move_memory_used(const struct move_memory *m);
 uint64_t move_memory_forgotten(const struct move_memory *m);
 
 /* --- I, and every row ----------------------------------------------------------------------------------------- */
-enum move_row_state { ROW_NONE, ROW_HOLD, ROW_FWD, ROW_CLOSING };
+/* Its states are the kernel's: enum row_state (l7/flow.h). */
 
 struct move_row {
-	enum move_row_state state;
+	enum row_state state;
 	uint64_t cid;
 	uint32_t e;
 	uint16_t owner;

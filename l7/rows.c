@@ -25,33 +25,17 @@
 #define HANDLE 1
 #define FRAME_MAX 65550
 
-struct held {
-	struct held *next;
-	uint64_t at_ms;
-	uint32_t len;
-	uint8_t frame[];
-};
-
-/* A flow's waiting packets, oldest first. */
-struct queue {
-	struct queue *next;
-	struct flow flow;
-	struct held *head, **tail;
-	uint32_t packets, bytes;
-};
-
-#define BUCKETS 1024
-
 struct rows {
 	struct flow_bpf *skel;
-	int tap;
+	int tap, ioctls;
 	char tap_name[IF_NAMESIZE];
-	uint8_t mac[6]; /* of the TAP, and of the first link */
+	uint8_t mac[6]; /* of [self], and so of the TAP */
 	char link[LINKS_MAX][IF_NAMESIZE];
 	size_t n_links;
 	char pin_dir[256];
-	struct queue *bucket[BUCKETS];
-	struct rows_counts counts;
+	struct held *held;
+	uint64_t released, late, dropped;
+	struct flow_config config;
 	uint8_t frame[FRAME_MAX];
 };
 
@@ -65,57 +49,65 @@ static uint64_t now_ns(void)
 
 /* --- The TAP ------------------------------------------------------------------------------------------------ */
 
-static int set_flags(int s, const char *name, short flags)
+/* Packets come out of it that came by another link; nothing else may. */
+static int set_sysctls(const struct rows *r)
 {
-	struct ifreq ifr = { .ifr_flags = 0 };
+	static const char *const zero[][2] = { { "ipv4", "rp_filter" }, { "ipv6", "disable_ipv6" }, { "ipv6", "accept_ra" } };
+	char path[128];
+	size_t i;
+	int fd;
 
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
-	if (ioctl(s, SIOCGIFFLAGS, &ifr))
-		return -errno;
-	ifr.ifr_flags |= flags;
-	return ioctl(s, SIOCSIFFLAGS, &ifr) ? -errno : 0;
+	for (i = 0; i < sizeof(zero) / sizeof(*zero); i++) {
+		snprintf(path, sizeof(path), "/proc/sys/net/%s/conf/%s/%s", zero[i][0], r->tap_name, zero[i][1]);
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		if (fd < 0)
+			return -errno;
+		if (write(fd, "0", 1) != 1) {
+			close(fd);
+			return -EIO;
+		}
+		close(fd);
+	}
+	return 0;
 }
 
-/* It has the link's address and MTU: a released packet is addressed to us, and as long as it was. */
+/* It has our address and the link's MTU: a released packet is addressed to us, and as long as it was. */
 static int dress_tap(struct rows *r)
 {
-	int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), err = 0;
+	struct triple self = { { r->config.self } };
 	struct ifreq ifr = { .ifr_flags = 0 };
 
-	if (s < 0)
+	vmac_encode(r->mac, &self);
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", r->link[0]);
+	if (ioctl(r->ioctls, SIOCGIFMTU, &ifr))
 		return -errno;
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", r->link[0]);
-	if (ioctl(s, SIOCGIFHWADDR, &ifr))
-		err = -errno;
-	memcpy(r->mac, ifr.ifr_hwaddr.sa_data, sizeof(r->mac));
 	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", r->tap_name);
+	if (ioctl(r->ioctls, SIOCSIFMTU, &ifr))
+		return -errno;
 	ifr.ifr_hwaddr.sa_family = ARPHRD_ETHER;
-	if (!err && ioctl(s, SIOCSIFHWADDR, &ifr))
-		err = -errno;
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", r->link[0]);
-	if (!err && ioctl(s, SIOCGIFMTU, &ifr))
-		err = -errno;
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", r->tap_name);
-	if (!err && ioctl(s, SIOCSIFMTU, &ifr))
-		err = -errno;
-	if (!err)
-		err = set_flags(s, r->tap_name, IFF_UP);
-	close(s);
-	return err;
+	memcpy(ifr.ifr_hwaddr.sa_data, r->mac, sizeof(r->mac));
+	if (ioctl(r->ioctls, SIOCSIFHWADDR, &ifr) || ioctl(r->ioctls, SIOCGIFFLAGS, &ifr))
+		return -errno;
+	ifr.ifr_flags |= IFF_UP;
+	return ioctl(r->ioctls, SIOCSIFFLAGS, &ifr) ? -errno : 0;
 }
 
 static int open_tap(struct rows *r)
 {
 	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI };
+	int err;
 
 	r->tap = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	if (r->tap < 0)
+	r->ioctls = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (r->tap < 0 || r->ioctls < 0)
 		return -errno;
 	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "baton-held%%d");
 	if (ioctl(r->tap, TUNSETIFF, &ifr))
 		return -errno;
 	memcpy(r->tap_name, ifr.ifr_name, sizeof(r->tap_name));
-	return dress_tap(r);
+	r->config.tap = if_nametoindex(r->tap_name);
+	err = set_sysctls(r);
+	return err ? err : dress_tap(r);
 }
 
 /* --- Programs ------------------------------------------------------------------------------------------------- */
@@ -150,42 +142,121 @@ static void hook_off(const char *ifname, enum bpf_tc_attach_point point)
 		bpf_tc_detach(&hook, &opts);
 }
 
-static int attach_all(struct rows *r)
+/* The first error; the other links must work. */
+static int attach_links(struct rows *r)
 {
-	int in = bpf_program__fd(r->skel->progs.flow_ingress), out = bpf_program__fd(r->skel->progs.flow_egress), err;
+	int in = bpf_program__fd(r->skel->progs.flow_ingress), out = bpf_program__fd(r->skel->progs.flow_egress);
+	int err, first = 0;
 	size_t i;
 
-	err = hook_on(r->tap_name, BPF_TC_INGRESS, in);
-	for (i = 0; i < r->n_links && !err; i++) {
+	for (i = 0; i < r->n_links; i++) {
 		err = hook_on(r->link[i], BPF_TC_INGRESS, in);
 		if (!err)
 			err = hook_on(r->link[i], BPF_TC_EGRESS, out);
+		first = first ? first : err;
 	}
+	return first;
+}
+
+static void detach_link(const char *ifname)
+{
+	hook_off(ifname, BPF_TC_INGRESS);
+	hook_off(ifname, BPF_TC_EGRESS);
+}
+
+static int put_config(struct rows *r)
+{
+	uint32_t zero = 0;
+
+	return bpf_map__update_elem(r->skel->maps.flow_config, &zero, sizeof(zero), &r->config, sizeof(r->config), BPF_ANY);
+}
+
+static bool has_carrier(const struct rows *r, const char *ifname)
+{
+	struct ifreq ifr = { .ifr_flags = 0 };
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", ifname);
+	return !ioctl(r->ioctls, SIOCGIFFLAGS, &ifr) && ifr.ifr_flags & IFF_RUNNING;
+}
+
+/* What comes out of the TAP for another host leaves by the first link that can carry it. */
+static int choose_link(struct rows *r)
+{
+	uint32_t link;
+	size_t i;
+
+	for (i = 0; i < r->n_links && !has_carrier(r, r->link[i]); i++)
+		;
+	link = if_nametoindex(r->link[i < r->n_links ? i : 0]);
+	if (link == r->config.link)
+		return 0;
+	r->config.link = link;
+	return put_config(r);
+}
+
+int rows_set_links(struct rows *r, const char (*link)[IF_NAMESIZE], size_t n_links)
+{
+	size_t i, j;
+	int err;
+
+	if (!n_links || n_links > LINKS_MAX)
+		return -EINVAL;
+	for (i = 0; i < r->n_links; i++) {
+		for (j = 0; j < n_links && strcmp(r->link[i], link[j]); j++)
+			;
+		if (j == n_links)
+			detach_link(r->link[i]);
+	}
+	memcpy(r->link, link, n_links * sizeof(*link));
+	r->n_links = n_links;
+	err = attach_links(r);
+	choose_link(r);
 	return err;
 }
 
-static int load(struct rows *r)
+static const char *const pin_name[] = { "rows", "flow_counts" };
+#define N_PINS (sizeof(pin_name) / sizeof(*pin_name))
+
+static void unpin(const struct rows *r)
 {
 	char path[320];
-	int err;
+	size_t i;
+
+	for (i = 0; i < N_PINS; i++) {
+		snprintf(path, sizeof(path), "%s/%s", r->pin_dir, pin_name[i]);
+		unlink(path);
+	}
+}
+
+static int load_onto_pins(struct rows *r)
+{
+	struct bpf_map *map[N_PINS];
+	char path[320];
+	int err = 0;
+	size_t i;
 
 	r->skel = flow_bpf__open();
 	if (!r->skel)
 		return -errno;
-	snprintf(path, sizeof(path), "%s/rows", r->pin_dir);
-	err = bpf_map__set_pin_path(r->skel->maps.rows, path);
-	snprintf(path, sizeof(path), "%s/flow_counts", r->pin_dir);
-	if (!err)
-		err = bpf_map__set_pin_path(r->skel->maps.flow_counts, path);
+	map[0] = r->skel->maps.rows;
+	map[1] = r->skel->maps.flow_counts;
+	for (i = 0; i < N_PINS && !err; i++) {
+		snprintf(path, sizeof(path), "%s/%s", r->pin_dir, pin_name[i]);
+		err = bpf_map__set_pin_path(map[i], path);
+	}
 	return err ? err : flow_bpf__load(r->skel);
 }
 
-static int configure(struct rows *r, uint16_t self)
+/* Pins of another version's shapes are given up, and the rows in them. */
+static int load(struct rows *r)
 {
-	struct flow_config c = { .tap = if_nametoindex(r->tap_name), .link = if_nametoindex(r->link[0]), .self = self };
-	uint32_t zero = 0;
+	int err = load_onto_pins(r);
 
-	return bpf_map__update_elem(r->skel->maps.flow_config, &zero, sizeof(zero), &c, sizeof(c), BPF_ANY);
+	if (err != -EINVAL || !r->skel)
+		return err;
+	unpin(r);
+	flow_bpf__destroy(r->skel);
+	return load_onto_pins(r);
 }
 
 int rows_open(uint16_t self, const char *pin_dir, const char (*link)[IF_NAMESIZE], size_t n_links, struct rows **out,
@@ -197,11 +268,15 @@ int rows_open(uint16_t self, const char *pin_dir, const char (*link)[IF_NAMESIZE
 
 	if (!r)
 		goto fail;
-	r->tap = -1;
-	err = -EINVAL;
-	what = "the links or the pin directory";
-	if (!n_links || n_links > LINKS_MAX || strlen(pin_dir) >= sizeof(r->pin_dir))
+	r->tap = r->ioctls = -1;
+	r->held = held_new();
+	if (!r->held)
 		goto fail;
+	err = -EINVAL;
+	what = "the host's id, the links or the pin directory";
+	if (!host_id_valid(self) || !n_links || n_links > LINKS_MAX || strlen(pin_dir) >= sizeof(r->pin_dir))
+		goto fail;
+	r->config.self = self;
 	memcpy(r->pin_dir, pin_dir, strlen(pin_dir) + 1);
 	memcpy(r->link, link, n_links * sizeof(*link));
 	r->n_links = n_links;
@@ -216,36 +291,34 @@ int rows_open(uint16_t self, const char *pin_dir, const char (*link)[IF_NAMESIZE
 	if ((err = open_tap(r)))
 		goto fail;
 	what = "the links' TC hooks";
-	if ((err = configure(r, self)) || (err = attach_all(r)))
+	choose_link(r);
+	if ((err = put_config(r)) || (err = hook_on(r->tap_name, BPF_TC_INGRESS, bpf_program__fd(r->skel->progs.flow_ingress))) ||
+	    (err = attach_links(r)))
 		goto fail;
 	*out = r;
 	return 0;
 fail:
 	snprintf(why, why_len, "rows of hand-off: %s: %s", what, strerror(-err));
 	if (r)
-		rows_close(r, true);
+		rows_close(r, false); /* those of the process before forward on */
 	return err;
 }
 
-static void free_queue(struct rows *r, struct queue **at);
-
 void rows_close(struct rows *r, bool take_off)
 {
-	static const enum bpf_tc_attach_point points[] = { BPF_TC_INGRESS, BPF_TC_EGRESS };
 	size_t i;
 
-	for (i = 0; i < BUCKETS; i++)
-		while (r->bucket[i])
-			free_queue(r, &r->bucket[i]);
-	for (i = 0; take_off && i < 2 * r->n_links; i++)
-		hook_off(r->link[i / 2], points[i % 2]);
-	if (take_off && r->skel) {
-		bpf_map__unpin(r->skel->maps.rows, NULL);
-		bpf_map__unpin(r->skel->maps.flow_counts, NULL);
+	for (i = 0; take_off && i < r->n_links; i++)
+		detach_link(r->link[i]);
+	if (take_off) {
+		unpin(r);
 		rmdir(r->pin_dir);
 	}
 	if (r->tap >= 0)
 		close(r->tap);
+	if (r->ioctls >= 0)
+		close(r->ioctls);
+	held_free(r->held);
 	flow_bpf__destroy(r->skel);
 	free(r);
 }
@@ -254,7 +327,10 @@ void rows_close(struct rows *r, bool take_off)
 
 int rows_put(struct rows *r, const struct flow *f, const struct row *row)
 {
-	return bpf_map_update_elem(bpf_map__fd(r->skel->maps.rows), f, row, BPF_ANY);
+	struct row now = *row;
+
+	now.since_ns = now_ns();
+	return bpf_map_update_elem(bpf_map__fd(r->skel->maps.rows), f, &now, BPF_ANY);
 }
 
 int rows_get(struct rows *r, const struct flow *f, struct row *row)
@@ -267,84 +343,40 @@ int rows_delete(struct rows *r, const struct flow *f)
 	return bpf_map_delete_elem(bpf_map__fd(r->skel->maps.rows), f);
 }
 
+static int each_row(int fd, int (*each)(void *ctx, const struct flow *f, const struct row *row), void *ctx)
+{
+	struct flow key, next;
+	struct row row;
+	int more = !bpf_map_get_next_key(fd, NULL, &next), err = 0;
+
+	/* The next key is asked for before this one may be deleted, or the walk would begin anew. */
+	while (more && !err) {
+		key = next;
+		more = !bpf_map_get_next_key(fd, &key, &next);
+		if (!bpf_map_lookup_elem(fd, &key, &row))
+			err = each(ctx, &key, &row);
+	}
+	return err;
+}
+
+int rows_each(struct rows *r, int (*each)(void *ctx, const struct flow *f, const struct row *row), void *ctx)
+{
+	return each_row(bpf_map__fd(r->skel->maps.rows), each, ctx);
+}
+
 /* --- Held packets ------------------------------------------------------------------------------------------------ */
-
-static struct queue **find(struct rows *r, const struct flow *f)
-{
-	struct queue **q = &r->bucket[flow_hash(f, 0) % BUCKETS];
-
-	while (*q && memcmp(&(*q)->flow, f, sizeof(*f)))
-		q = &(*q)->next;
-	return q;
-}
-
-static void forget(struct rows *r, struct queue *q, struct held *h)
-{
-	q->head = h->next;
-	if (!q->head)
-		q->tail = &q->head;
-	q->packets--;
-	q->bytes -= h->len;
-	r->counts.waiting--;
-	r->counts.waiting_bytes -= h->len;
-	free(h);
-}
-
-static void free_queue(struct rows *r, struct queue **at)
-{
-	struct queue *q = *at;
-
-	while (q->head) {
-		r->counts.dropped++;
-		forget(r, q, q->head);
-	}
-	*at = q->next;
-	free(q);
-}
-
-static void hold(struct rows *r, const struct flow *f, const uint8_t *frame, uint32_t len, uint64_t now_ms)
-{
-	struct queue **at = find(r, f), *q = *at;
-	struct held *h;
-
-	if (!q) {
-		q = calloc(1, sizeof(*q));
-		if (!q)
-			goto drop;
-		q->flow = *f;
-		q->tail = &q->head;
-		*at = q;
-	}
-	if (q->packets >= ROWS_FLOW_PACKETS_MAX || q->bytes + len > ROWS_FLOW_BYTES_MAX ||
-	    r->counts.waiting_bytes + len > ROWS_HOST_BYTES_MAX)
-		goto drop;
-	h = malloc(sizeof(*h) + len);
-	if (!h)
-		goto drop;
-	h->next = NULL;
-	h->at_ms = now_ms;
-	h->len = len;
-	memcpy(h->frame, frame, len);
-	*q->tail = h;
-	q->tail = &h->next;
-	q->packets++;
-	q->bytes += len;
-	r->counts.waiting++;
-	r->counts.waiting_bytes += len;
-	return;
-drop:
-	r->counts.dropped++;
-}
 
 /* Out of the TAP it meets flow_ingress again: the row decides where to.  It may have come to another of our vMACs, which
  * the stack would take for somebody else's. */
-static void inject(struct rows *r, uint8_t *frame, uint32_t len)
+static void inject(void *ctx, uint8_t *frame, uint32_t len)
 {
+	struct rows *r = ctx;
+
 	memcpy(frame, r->mac, sizeof(r->mac));
 	if (write(r->tap, frame, len) == (ssize_t)len)
-		r->counts.released++;
+		r->released++;
 	else
-		r->counts.dropped++;
+		r->dropped++;
 }
 
 void rows_inject(struct rows *r, uint8_t *frame, size_t len)
@@ -370,9 +402,9 @@ void rows_poll(struct rows *r, uint64_t now_ms)
 		if (packet_parse(&s, (uint32_t)n, &p) != PACKET_OK || p.flow.protocol != PACKET_TCP)
 			continue; /* the stack's own chatter on the device */
 		if (is_held(r, &p.flow)) {
-			hold(r, &p.flow, r->frame, (uint32_t)n, now_ms);
+			held_add(r->held, &p.flow, r->frame, (uint32_t)n, now_ms);
 		} else {
-			r->counts.late++;
+			r->late++;
 			inject(r, r->frame, (uint32_t)n);
 		}
 	}
@@ -380,44 +412,18 @@ void rows_poll(struct rows *r, uint64_t now_ms)
 
 void rows_release(struct rows *r, const struct flow *f)
 {
-	struct queue **at = find(r, f);
-
-	if (!*at)
-		return;
-	while ((*at)->head) {
-		inject(r, (*at)->head->frame, (*at)->head->len);
-		forget(r, *at, (*at)->head);
-	}
-	free_queue(r, at);
+	held_release(r->held, f, inject, r);
 }
 
 void rows_drop(struct rows *r, const struct flow *f)
 {
-	struct queue **at = find(r, f);
-
-	if (*at)
-		free_queue(r, at);
+	held_drop(r->held, f);
 }
 
 void rows_age(struct rows *r, uint64_t now_ms)
 {
-	struct queue **at;
-	size_t i;
-
-	for (i = 0; i < BUCKETS; i++) {
-		for (at = &r->bucket[i]; *at;) {
-			struct queue *q = *at;
-
-			while (q->head && q->head->at_ms + ROWS_AGE_MAX_MS < now_ms) {
-				r->counts.dropped++;
-				forget(r, q, q->head);
-			}
-			if (q->head)
-				at = &q->next;
-			else
-				free_queue(r, at);
-		}
-	}
+	held_age(r->held, now_ms);
+	choose_link(r);
 }
 
 int rows_fd(const struct rows *r)
@@ -425,20 +431,94 @@ int rows_fd(const struct rows *r)
 	return r->tap;
 }
 
+/* --- Counters ---------------------------------------------------------------------------------------------------- */
+
+/* What the kernel dropped because the TAP was full: the fourth number of what it "transmitted" (procfs, net/dev). */
+static uint64_t tap_dropped(const struct rows *r)
+{
+	unsigned long long dropped = 0;
+	size_t len = strlen(r->tap_name);
+	char line[512], *at;
+	FILE *f = fopen("/proc/thread-self/net/dev", "re");
+
+	while (f && fgets(line, sizeof(line), f)) {
+		at = line + strspn(line, " ");
+		if (!strncmp(at, r->tap_name, len) && at[len] == ':') {
+			sscanf(at + len + 1, "%*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %llu", &dropped);
+			break;
+		}
+	}
+	if (f)
+		fclose(f);
+	return dropped;
+}
+
+static int count_one(void *ctx, const struct flow *f, const struct row *row)
+{
+	(void)f;
+	(void)row;
+	++*(uint64_t *)ctx;
+	return 0;
+}
+
 int rows_counts(struct rows *r, struct rows_counts *out)
 {
+	const struct held_counts *h = held_counts(r->held);
 	int cpus = libbpf_num_possible_cpus(), cpu, err = 0;
 	uint64_t *n = calloc((size_t)cpus, sizeof(*n));
 	uint32_t i;
 
 	if (!n)
 		return -ENOMEM;
-	*out = r->counts;
+	*out = (struct rows_counts){ .waiting = h->packets, .waiting_bytes = h->bytes, .released = r->released,
+				     .late = r->late, .dropped = r->dropped + h->dropped, .tap_dropped = tap_dropped(r) };
 	for (i = 0; i < FLOW_COUNTS && !err; i++) {
 		err = bpf_map_lookup_elem(bpf_map__fd(r->skel->maps.flow_counts), &i, n);
 		for (cpu = 0; cpu < cpus && !err; cpu++)
 			out->kernel[i] += n[cpu];
 	}
 	free(n);
+	return err ? err : rows_each(r, count_one, &out->rows);
+}
+
+/* --- Another process's rows --------------------------------------------------------------------------------------- */
+
+static int count_living(void *ctx, const struct flow *f, const struct row *row)
+{
+	(void)f;
+	*(uint32_t *)ctx += !row->deadline_ns || now_ns() < row->deadline_ns;
+	return 0;
+}
+
+int rows_pinned_count(const char *pin_dir, uint32_t *n)
+{
+	char path[320];
+	int fd, err;
+
+	*n = 0;
+	snprintf(path, sizeof(path), "%s/rows", pin_dir);
+	fd = bpf_obj_get(path);
+	if (fd < 0)
+		return fd;
+	err = each_row(fd, count_living, n);
+	close(fd);
 	return err;
+}
+
+/* --- Owners that are reached through IP ----------------------------------------------------------------------------- */
+
+int rows_set_peers(struct rows *r, const struct address *self, size_t n_self, const struct rows_peer *peer, size_t n)
+{
+	(void)r;
+	(void)self;
+	(void)n_self;
+	(void)peer;
+	return n ? -ENOTSUP : 0;
+}
+
+unsigned rows_mss(const struct rows *r, int family)
+{
+	(void)r;
+	(void)family;
+	return 0;
 }

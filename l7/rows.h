@@ -5,8 +5,8 @@
  * the process; the TAP does not.
  *
  * The TAP must be read all the time (rows_fd is readable): a packet may come late, after its row has changed, and
- * then goes at once where the row says.  Waiting packets are bounded per flow and per host; beyond it the newest
- * is dropped and TCP repairs it, slower.
+ * then goes at once where the row says.  Waiting packets are bounded per flow and per host (l7/held.h); beyond it the
+ * newest is dropped and TCP repairs it, slower.
  */
 #ifndef L7_ROWS_H
 #define L7_ROWS_H
@@ -16,24 +16,26 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "pop/address.h"
 #include "l7/flow.h"
+#include "l7/held.h"
 
-#define ROWS_PRIORITY 0xba00		 /* TC filter: before the host data path's 0xba70 */
-#define ROWS_FLOW_PACKETS_MAX 256
-#define ROWS_FLOW_BYTES_MAX (512u << 10)
-#define ROWS_HOST_BYTES_MAX (64u << 20)
-#define ROWS_AGE_MAX_MS 1000
+#define ROWS_PRIORITY 0xba00 /* TC filter: before the host data path's 0xba70 */
 
 struct rows;
 
-/* links: the host's data links; the first carries what is released from the TAP to another host. */
+/* links: the host's data links; the first with carrier carries what is released from the TAP to another host. */
 int rows_open(uint16_t self, const char *pin_dir, const char (*link)[IF_NAMESIZE], size_t n_links, struct rows **out,
 	      char *why, size_t why_len);
 void rows_close(struct rows *r, bool take_off); /* take_off: filters and pins too; else rows forward on */
+/* Links that came, went, or were made anew; also puts back what somebody took off.  The first error; the others work. */
+int rows_set_links(struct rows *r, const char (*link)[IF_NAMESIZE], size_t n_links);
 
-int rows_put(struct rows *r, const struct flow *f, const struct row *row); /* -E2BIG: full */
+int rows_put(struct rows *r, const struct flow *f, const struct row *row); /* -E2BIG: full, nobody is evicted */
 int rows_get(struct rows *r, const struct flow *f, struct row *row);	   /* -ENOENT */
 int rows_delete(struct rows *r, const struct flow *f);			   /* -ENOENT */
+/* Every row, in no order, those past their deadline too; each may delete its own.  Non-zero from `each` ends it. */
+int rows_each(struct rows *r, int (*each)(void *ctx, const struct flow *f, const struct row *row), void *ctx);
 
 /* A frame as if it came from the network: goes where its flow's row says, to our own stack without one. */
 void rows_inject(struct rows *r, uint8_t *frame, size_t len);
@@ -41,16 +43,38 @@ void rows_inject(struct rows *r, uint8_t *frame, size_t len);
 int rows_fd(const struct rows *r);
 /* Reads the TAP until it is empty: packets of flows in HOLD wait, others go on at once. */
 void rows_poll(struct rows *r, uint64_t now_ms);
-/* The flow's waiting packets go where its row says now: forwarded, or to this host's own stack without one. */
+/* The flow's waiting packets, oldest first, go where its row says now: forwarded, or to this host's own stack without one. */
 void rows_release(struct rows *r, const struct flow *f);
 void rows_drop(struct rows *r, const struct flow *f);
-/* What has waited too long is dropped. */
+/* What has waited too long is dropped; which links have carrier is looked at.  Call it every 100 ms. */
 void rows_age(struct rows *r, uint64_t now_ms);
+
+/* --- Owners that are not on our links (l7/flow.h, rule 5) ----------------------------------------------------- */
+
+struct rows_peer {
+	uint16_t host;
+	struct address address; /* of that host: where packets for it go, and from where it may send us some */
+};
+
+/*
+ * The hosts that are reached inside IP, all of them; self: our own address of each family that is used, of which theirs
+ * are the peers.  Replaces what was there; rows to a host that is no peer go by the link.
+ */
+int rows_set_peers(struct rows *r, const struct address *self, size_t n_self, const struct rows_peer *peer, size_t n);
+/* The MSS that our listeners must not exceed while there are peers (setsockopt TCP_MAXSEG); 0: no limit. */
+unsigned rows_mss(const struct rows *r, int family);
 
 struct rows_counts {
 	uint64_t kernel[FLOW_COUNTS];
+	uint64_t rows; /* in the table now */
 	uint64_t waiting, waiting_bytes, released, late, dropped;
+	uint64_t tap_dropped; /* by the kernel: the TAP was not read in time */
 };
 int rows_counts(struct rows *r, struct rows_counts *out);
+
+/* --- Another process's rows, by their pin (the host's agent counts them) -------------------------------------- */
+
+/* How many that have not ended; -ENOENT: no pin, so none. */
+int rows_pinned_count(const char *pin_dir, uint32_t *n);
 
 #endif

@@ -102,7 +102,7 @@ enum verdict_socket {
 };
 
 enum verdict_cookie { COOKIE_UNKNOWN, COOKIE_NO, COOKIE_VALID };
-enum verdict_row { ROW_NONE, ROW_FORWARD, ROW_CLOSING };
+enum verdict_row { VERDICT_NO_ROW, VERDICT_ROW_FORWARD, VERDICT_ROW_CLOSING };
 
 struct verdict_facts {
 	__u16 self;
@@ -238,8 +238,8 @@ LB_INLINE struct verdict verdict_of_packet(const struct verdict_facts *f)
 {
 	if (f->shape & PACKET_NO_OWNER)
 		return verdict_relay(f);
-	if (f->row != ROW_NONE) {
-		if (f->row == ROW_CLOSING && f->protocol == PACKET_TCP && !(f->shape & PACKET_ICMP_ERROR) &&
+	if (f->row != VERDICT_NO_ROW) {
+		if (f->row == VERDICT_ROW_CLOSING && f->protocol == PACKET_TCP && !(f->shape & PACKET_ICMP_ERROR) &&
 		    (f->tcp_flags & (TCP_FLAG_BIT_SYN | TCP_FLAG_BIT_ACK)) == TCP_FLAG_BIT_SYN)
 			return verdict_say(VERDICT_MINE, REASON_ROW_REMOVED);
 		return verdict_say(VERDICT_ROW, REASON_ROW);

@@ -130,13 +130,13 @@ static void test_recv(void **state)
 }
 
 /* --- rows --------------------------------------------------------------------------------------------------- */
-static struct move_row row(enum move_row_state state)
+static struct move_row row(enum row_state state)
 {
 	return (struct move_row){.state = state, .cid = 7, .e = 3, .owner = state == ROW_HOLD ? MOVE_NOBODY : 2,
 				 .owner_inc = 20, .deadline_ms = state == ROW_FWD ? UINT64_MAX : LATE};
 }
 
-static void assert_told(enum move_row_state at, uint64_t cid, uint32_t e, uint16_t from, bool sending, uint64_t now_ms,
+static void assert_told(enum row_state at, uint64_t cid, uint32_t e, uint16_t from, bool sending, uint64_t now_ms,
 			enum move_row_answer answer)
 {
 	struct move_row r = row(at), before = r;

@@ -64,9 +64,9 @@ static struct answer oracle_of_packet(const struct verdict_facts *f)
 			return say(VERDICT_MINE, REASON_DETOURS_OFF);
 		return say(VERDICT_RELAY, error ? REASON_RELAY_ICMP : REASON_RELAY_FRAGMENT);
 	}
-	if (f->row == ROW_FORWARD || (f->row == ROW_CLOSING && !syn))
+	if (f->row == VERDICT_ROW_FORWARD || (f->row == VERDICT_ROW_CLOSING && !syn))
 		return say(VERDICT_ROW, REASON_ROW);
-	if (f->row == ROW_CLOSING)
+	if (f->row == VERDICT_ROW_CLOSING)
 		return say(VERDICT_MINE, REASON_ROW_REMOVED);
 	if (!tcp)
 		return say(VERDICT_MINE, REASON_NOT_TCP);
