@@ -29,6 +29,7 @@
 
 enum { DRAIN_TIMEOUT_S = 60 };
 #define RATE 100
+#define TLS_SHARE 25 /* percent of the connections */
 #define LOAD_TIMEOUT_MS 5000
 
 /* The load calls a stall a fault after its time-out only: the count is taken later than that after the last change. */
@@ -86,7 +87,7 @@ static struct toll toll_now(const struct demo *d)
 {
 	/* A long connection that could not be made has failed; one that ended as it must not has broken. */
 	return (struct toll){ d->brief.requests + d->lasting.requests, d->brief.failed + d->lasting.failed - d->lasting.broken,
-			      d->lasting.connections, d->lasting.broken, d->resets };
+			      d->lasting.connections, d->brief.tls + d->lasting.tls, d->lasting.broken, d->resets };
 }
 
 static struct toll toll_since(const struct demo *d, struct toll before)
@@ -94,7 +95,7 @@ static struct toll toll_since(const struct demo *d, struct toll before)
 	struct toll now = toll_now(d);
 
 	return (struct toll){ now.requests - before.requests, now.failed - before.failed, now.connections - before.connections,
-			      now.broken - before.broken, now.resets - before.resets };
+			      now.tls - before.tls, now.broken - before.broken, now.resets - before.resets };
 }
 
 /* One of the operator's commands, as he would type it.  0, or says what failed. */
@@ -125,7 +126,7 @@ static int operator(struct demo *d, int timeout_s, const char *const *words)
 
 static int start_load(struct demo *d)
 {
-	char netns[96], load[DEMO_PATH + 16], wiretap[DEMO_PATH + 16], faults[2][DEMO_PATH + 32], resets[DEMO_PATH + 16];
+	char netns[96], load[DEMO_PATH + 16], wiretap[DEMO_PATH + 16], faults[2][DEMO_PATH + 32], resets[DEMO_PATH + 16], ca[DEMO_PATH + 16];
 	double until;
 
 	snprintf(netns, sizeof(netns), "--net=/run/netns/%s-client", d->prefix);
@@ -134,12 +135,15 @@ static int start_load(struct demo *d)
 	snprintf(faults[0], sizeof(faults[0]), "%s/client/short.faults", d->dir);
 	snprintf(faults[1], sizeof(faults[1]), "%s/client/long.faults", d->dir);
 	snprintf(resets, sizeof(resets), "%s/client/resets", d->dir);
+	snprintf(ca, sizeof(ca), "%s/certs/www.crt", d->dir);
 	d->wiretap = demo_start(d, "wiretap", (const char *const[]){ "nsenter", netns, wiretap, SOURCES, "--log", resets, "up1", "up2", NULL },
 				demo_wire_line, d);
 	d->short_load = demo_start(d, "short", (const char *const[]){ "nsenter", netns, load, "short", SOURCES, "--rate", TEXT_OF(RATE),
-								       "--timeout", TEXT_OF(LOAD_TIMEOUT_MS), "--faults", faults[0], NULL }, demo_load_line, &d->brief);
+								       "--timeout", TEXT_OF(LOAD_TIMEOUT_MS), "--faults", faults[0], "--tls-share", TEXT_OF(TLS_SHARE),
+								       "--ca", ca, NULL }, demo_load_line, &d->brief);
 	d->long_load = demo_start(d, "long", (const char *const[]){ "nsenter", netns, load, "long", SOURCES, "--concurrent", "220",
-								     "--seed", "7", "--timeout", TEXT_OF(LOAD_TIMEOUT_MS), "--faults", faults[1], NULL }, demo_load_line, &d->lasting);
+								     "--seed", "7", "--timeout", TEXT_OF(LOAD_TIMEOUT_MS), "--faults", faults[1], "--tls-share", TEXT_OF(TLS_SHARE),
+								     "--ca", ca, NULL }, demo_load_line, &d->lasting);
 	demo_witnesses_begin(d);
 	for (until = demo_now_s() + 10; d->lasting.open < DEMO_LONG_CONNECTIONS || d->brief.ok < 100 || !d->wire_heard.counts;) {
 		if (!demo_pump(d, 100))
@@ -153,7 +157,7 @@ static int start_load(struct demo *d)
 	return demo_pump(d, 2000) ? 0 : -1;
 }
 
-/* Every host out and back, one after another; nginx really ends and starts between drain and fill. */
+/* Every host out and back, one after another; front end and nginx really end and start between drain and fill. */
 static int roll_hosts(struct demo *d)
 {
 	char command[DEMO_PATH * 2 + 64], state[DEMO_PATH + 16];
@@ -333,11 +337,15 @@ static int scenario(struct demo *d)
 	demo_draw(d, true);
 	alive = demo_witnesses_end(d);
 	passed = demo_proven(&o) && alive;
+	if (!alive)
+		snprintf(o.why, sizeof(o.why), "a witness was not well to its end (see above)");
 	demo_print_table(d, &o, n_drains);
 	if (demo_write_json(d, &o, n_drains, passed))
 		return 1;
-	printf(passed ? "Nothing failed, nothing broke; without detours %llu connections did.\n" : "FAILED (control broke %llu)\n",
-	       (unsigned long long)o.control.broken);
+	if (passed)
+		printf("Nothing failed, nothing broke; without detours %llu connections did.\n", (unsigned long long)o.control.broken);
+	else
+		printf("FAILED: %s\n", o.why);
 	return passed ? 0 : 1;
 }
 
@@ -374,7 +382,7 @@ static int demo_run(struct demo *d)
 	sigaction(SIGHUP, &sa, NULL);
 	setvbuf(stdout, NULL, d->tty ? _IOFBF : _IOLBF, 1 << 16);
 	snprintf(d->dir, sizeof(d->dir), "/run/baton-pop/%.64s", d->prefix);
-	demo_says(d, "raising the POP: client, 2 upstream routers, 2 switches, 4 hosts");
+	demo_says(d, "raising the POP: client, 2 upstream routers, 2 switches, 4 hosts with baton-l7d before nginx");
 	status = pop_verb(d, "up", 120);
 	if (status) {
 		bool interrupted = demo_interrupted;

@@ -51,7 +51,7 @@ struct demo_heard {
 };
 
 struct demo_load {
-	uint64_t requests, ok, failed, connections, open, broken, p99_ms;
+	uint64_t requests, ok, failed, connections, tls, open, broken, p99_ms;
 	uint64_t least_open, most_in_second;
 	double second_s; /* when the second began that most_in_second is of; 0: begin anew */
 	struct demo_heard heard;
@@ -102,7 +102,7 @@ void demo_wire_line(void *ctx, const char *text); /* ctx: struct demo */
 
 /* What the load had met at one moment. */
 struct toll {
-	uint64_t requests, failed, connections, broken, resets;
+	uint64_t requests, failed, connections, tls, broken, resets;
 };
 
 struct outcome {
@@ -111,13 +111,14 @@ struct outcome {
 	uint64_t answered, due; /* short requests in the drains; due: by rate and time */
 	uint64_t least_open;	/* long connections, over all drains */
 	double seconds;
+	char why[600];		/* it is no proof; empty: it is one */
 };
 
 /* demo_verdict.c */
 void demo_print_table(const struct demo *d, const struct outcome *o, unsigned n_drains);
 int demo_write_json(const struct demo *d, const struct outcome *o, unsigned n_drains, bool passed);
 /* Whether nothing broke, and whether it would have been seen if something had; says what is missing. */
-bool demo_proven(const struct outcome *o);
+bool demo_proven(struct outcome *o);
 
 /* demo_witness.c */
 void demo_witnesses_begin(struct demo *d); /* from now on all three must be well */

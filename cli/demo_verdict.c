@@ -2,6 +2,7 @@
 /*
  * What the demo has shown: the table for people, build/demo.json for programs, and whether it is a proof.
  */
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -23,7 +24,8 @@ void demo_print_table(const struct demo *d, const struct outcome *o, unsigned n_
 	printf("%-34s %12llu %12llu\n", "failed", (unsigned long long)o->drains.failed, (unsigned long long)o->control.failed);
 	printf("%-34s %12llu %12llu\n", "long connections", (unsigned long long)o->drains.connections,
 	       (unsigned long long)o->control.connections);
-	printf("%-34s %12llu\n", "  open at one time, least", (unsigned long long)o->least_open);
+	printf("%-34s %12llu %12llu\n", "connections over TLS 1.3", (unsigned long long)o->drains.tls, (unsigned long long)o->control.tls);
+	printf("%-34s %12llu\n", "long ones open at one time, least", (unsigned long long)o->least_open);
 	printf("%-34s %12llu %12llu\n", "broken", (unsigned long long)o->drains.broken, (unsigned long long)o->control.broken);
 	printf("%-34s %12llu %12llu\n", "resets of load flows on the wire", (unsigned long long)o->drains.resets,
 	       (unsigned long long)o->control.resets);
@@ -35,8 +37,9 @@ void demo_print_table(const struct demo *d, const struct outcome *o, unsigned n_
 
 static json_t *toll_json(const struct toll *t)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "requests", (json_int_t)t->requests, "failed", (json_int_t)t->failed,
-			 "long_connections", (json_int_t)t->connections, "broken", (json_int_t)t->broken, "resets", (json_int_t)t->resets);
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "requests", (json_int_t)t->requests, "failed", (json_int_t)t->failed,
+			 "long_connections", (json_int_t)t->connections, "tls_connections", (json_int_t)t->tls, "broken", (json_int_t)t->broken, "resets",
+			 (json_int_t)t->resets);
 }
 
 int demo_write_json(const struct demo *d, const struct outcome *o, unsigned n_drains, bool passed)
@@ -56,6 +59,8 @@ int demo_write_json(const struct demo *d, const struct outcome *o, unsigned n_dr
 	json_object_set_new(root, "control", toll_json(&o->control));
 	json_object_set_new(root, "seconds", json_real(o->seconds));
 	json_object_set_new(root, "passed", json_boolean(passed));
+	if (!passed)
+		json_object_set_new(root, "why", json_string(o->why));
 	snprintf(path, sizeof(path), "%.*s/demo.json", (int)(strrchr(d->self, '/') - d->self), d->self);
 	err = json_dump_file(root, path, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
 	if (err)
@@ -64,32 +69,41 @@ int demo_write_json(const struct demo *d, const struct outcome *o, unsigned n_dr
 	return err;
 }
 
-bool demo_proven(const struct outcome *o)
+/* One reason of several, each said when it is found and again, in short, at the very end. */
+static void unproven(struct outcome *o, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void unproven(struct outcome *o, const char *fmt, ...)
 {
-	bool proven = true;
+	size_t have = strlen(o->why);
+	va_list ap;
 
-	if (o->drains.failed || o->drains.broken || o->drains.resets) {
-		fprintf(stderr, "\nbaton demo: something broke in the drains\n");
-		proven = false;
-	}
-	if (o->answered * 5 < o->due * 4) {
-		fprintf(stderr, "\nbaton demo: %llu short requests were answered, %llu were due: too little load to prove anything\n",
-			(unsigned long long)o->answered, (unsigned long long)o->due);
-		proven = false;
-	}
-	if (o->least_open < DEMO_LONG_CONNECTIONS || o->least_open == UINT64_MAX) {
-		fprintf(stderr, "\nbaton demo: only %llu long connections were open at one time, not %d\n",
-			(unsigned long long)o->least_open, DEMO_LONG_CONNECTIONS);
-		proven = false;
-	}
-	if (!o->detoured) {
-		fprintf(stderr, "\nbaton demo: no packet took a detour, so the drains prove nothing\n");
-		proven = false;
-	}
-	if (!o->control.broken || !o->control.resets) {
-		fprintf(stderr, "\nbaton demo: the control broke %llu connections and %llu resets were seen: neither may be 0, or the figures prove nothing\n",
-			(unsigned long long)o->control.broken, (unsigned long long)o->control.resets);
-		proven = false;
-	}
-	return proven;
+	va_start(ap, fmt);
+	snprintf(o->why + have, sizeof(o->why) - have, "%s", have ? "; " : "");
+	have = strlen(o->why);
+	vsnprintf(o->why + have, sizeof(o->why) - have, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "\nbaton demo: %s\n", o->why + have);
+}
+
+bool demo_proven(struct outcome *o)
+{
+	const struct toll *t = &o->drains;
+
+	o->why[0] = 0;
+	if (t->failed || t->broken || t->resets)
+		unproven(o, "something broke in the drains: %llu failed, %llu long connections broken, %llu resets",
+			 (unsigned long long)t->failed, (unsigned long long)t->broken, (unsigned long long)t->resets);
+	if (o->answered * 5 < o->due * 4)
+		unproven(o, "%llu short requests were answered, %llu were due: too little load to prove anything",
+			 (unsigned long long)o->answered, (unsigned long long)o->due);
+	if (o->least_open < DEMO_LONG_CONNECTIONS || o->least_open == UINT64_MAX)
+		unproven(o, "only %llu long connections were open at one time, not %d", (unsigned long long)o->least_open,
+			 DEMO_LONG_CONNECTIONS);
+	if (!t->tls)
+		unproven(o, "no connection spoke TLS: that half of the front end has shown nothing");
+	if (!o->detoured)
+		unproven(o, "no packet took a detour, so the drains prove nothing");
+	if (!o->control.broken || !o->control.resets)
+		unproven(o, "the control broke %llu connections and %llu resets were seen: neither may be 0, or the figures prove nothing",
+			 (unsigned long long)o->control.broken, (unsigned long long)o->control.resets);
+	return !o->why[0];
 }

@@ -209,6 +209,7 @@ void demo_load_line(void *ctx, const char *text)
 	l->ok = (uint64_t)number_of(o, "ok");
 	l->failed = (uint64_t)number_of(o, "failed");
 	l->connections = (uint64_t)number_of(o, "connections");
+	l->tls = (uint64_t)number_of(o, "tls");
 	l->open = (uint64_t)number_of(o, "open");
 	l->broken = (uint64_t)number_of(o, "broken");
 	l->p99_ms = (uint64_t)number_of(o, "p99_ms");

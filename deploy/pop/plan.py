@@ -9,7 +9,8 @@ Every address is from the documentation ranges (RFC 5737, RFC 3849):
     203.0.113.128/25      the client's own addresses, with 2001:db8:c::/64
 """
 
-VIP4, VIP6, VIP_PORT = "198.51.100.80", "2001:db8:80::80", 80
+VIP4, VIP6, VIP_PORT, TLS_PORT = "198.51.100.80", "2001:db8:80::80", 80, 443
+WEB_PORT = 8080  # of the web servers behind front ends, at the hosts' management addresses
 CLIENT_NET4, CLIENT_NET6 = "203.0.113.128/25", "2001:db8:c::/64"
 # The load generators' sources; every other client program gets the last one.
 LOAD4 = ["203.0.113.%d" % (129 + i) for i in range(8)]
@@ -37,13 +38,14 @@ class Link:
 
 
 class Plan:
-    def __init__(self, prefix="baton", hosts=4, switches=("xdp", "netlink"), upstreams=("bird", "frr"), one_armed=()):
-        """one_armed: {host number: switch number} for hosts that have a link to that switch only."""
+    def __init__(self, prefix="baton", hosts=4, switches=("xdp", "netlink"), upstreams=("bird", "frr"), one_armed=(), front_ends=False):
+        """one_armed: {host number: switch number} for hosts that have a link to that switch only.
+        front_ends: baton-l7d answers on the VIPs, with every host's web server behind it; else the web servers do."""
         if len(prefix) > 24 or not prefix.replace("-", "").isalnum():
             raise ValueError("prefix %r: use up to 24 letters, digits and dashes" % prefix)
         if not 1 <= hosts <= 60 or not 1 <= len(switches) <= 4 or not 1 <= len(upstreams) <= 2:
             raise ValueError("a demo POP has 1..60 hosts, 1..4 switches and 1..2 upstreams")
-        self.prefix = prefix
+        self.prefix, self.front_ends = prefix, front_ends
         self.fabric = {"s%d" % (i + 1): kind for i, kind in enumerate(switches)}
         self.router = {"up%d" % (i + 1): kind for i, kind in enumerate(upstreams)}
         self.hosts = ["h%d" % (i + 1) for i in range(hosts)]
@@ -69,8 +71,8 @@ class Plan:
     def links_of(self, node, links):
         return [l for l in links if node in (l.a, l.b)]
 
-    def pop_yaml(self, name, bird_socket, policy=None, interval="500ms"):
-        """The POP's configuration, as an operator would write it.  bird_socket: switch -> path."""
+    def pop_yaml(self, name, bird_socket, policy=None, interval="500ms", certificates=None):
+        """The POP's configuration, as an operator would write it.  bird_socket: switch -> path; certificates: the front ends'."""
         out = ["# The demo POP.  `baton check` explains what is wrong with an edited copy.",
                "pop: {name: %s, buckets: 256, hash_seed: 0x1badcafe}" % name]
         if policy:
@@ -94,7 +96,19 @@ class Plan:
             links = ", ".join("%s: %s" % (l.other(h), l.ifname(h)) for l in self.links_of(h, self.host_links))
             out.append("  - {name: %s, id: %d, weight: 100, management: %s, links: {%s}}"
                        % (h, i + 1, self.management(h), links))
-        out += ["vips:", "  - name: www", '    addresses: [%s, "%s"]' % (VIP4, VIP6), "    ports: [%d/tcp]" % VIP_PORT,
-                "    checks: [{http: {port: 80, path: /health, interval: %s, timeout: 400ms, rise: 2, fall: 2}}]" % interval,
-                ""]
-        return "\n".join(out)
+        ports = [VIP_PORT, TLS_PORT] if self.front_ends else [VIP_PORT]
+        out += ["vips:", "  - name: www", '    addresses: [%s, "%s"]' % (VIP4, VIP6),
+                "    ports: [%s]" % ", ".join("%d/tcp" % p for p in ports),
+                "    checks: [{http: {port: 80, path: /health, interval: %s, timeout: 400ms, rise: 2, fall: 2}}]" % interval]
+        if self.front_ends:
+            out += self.layer_7(certificates)
+        return "\n".join(out) + "\n"
+
+    def layer_7(self, certificates):
+        """Every front end leads to the web servers of all hosts."""
+        return ["edges:",
+                "  - {vip: www, port: %d, routes: [{pool: web}]}" % VIP_PORT,
+                '  - {vip: www, port: %d, tls: {certificates: %s, min_version: "1.3"}, routes: [{pool: web}]}' % (TLS_PORT, certificates),
+                "pools:", "  - name: web", "    policy: least_connections",
+                "    backends: [%s]" % ", ".join("{host: %s, port: %d}" % (h, WEB_PORT) for h in self.hosts),
+                "    check: {http: {path: /health, interval: 500ms, timeout: 400ms, rise: 1, fall: 2}}"]

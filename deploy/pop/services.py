@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What runs in the nodes of a POP: routing daemons, nginx, and Baton's own."""
+"""What runs in the nodes of a POP: routing daemons, nginx, and Baton's own (with front ends or without)."""
 import json
 import os
 import shutil
@@ -9,7 +9,7 @@ import time
 
 import routing
 from machine import Failed, end, run
-from plan import VIP4, VIP6
+from plan import VIP4, VIP6, WEB_PORT
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FRAGMENT = os.path.join(ROOT, "deploy", "bird", "baton.conf")
@@ -28,7 +28,7 @@ http {{
     client_body_temp_path {dir}/tmp; proxy_temp_path {dir}/tmp; fastcgi_temp_path {dir}/tmp;
     uwsgi_temp_path {dir}/tmp; scgi_temp_path {dir}/tmp;
     server {{
-        listen 80 backlog=4096; listen [::]:80 ipv6only=on backlog=4096;
+        {listen}
         root {www};
         add_header X-Host {host};
         location = /health {{ alias {dir}/health; }}  # a file, so that a test can make the service sick
@@ -96,20 +96,52 @@ class Services:
         for h in self.plan.hosts:
             os.makedirs(self.m.path(h, "tmp"), exist_ok=True)
             write(self.m.path(h, "health"), "ok\n")
-            write(self.m.path(h, "nginx.conf"), NGINX.format(dir=self.m.path(h), www=www, host=h))
+            write(self.m.path(h, "nginx.conf"), NGINX.format(dir=self.m.path(h), www=www, host=h, listen=self.nginx_listens(h)))
+
+    def nginx_listens(self, host):
+        if self.plan.front_ends:
+            return "listen %s:%d backlog=4096;" % (self.plan.management(host), WEB_PORT)
+        return "listen 80 backlog=4096; listen [::]:80 ipv6only=on backlog=4096;"
 
     def start_nginx(self, host):
         return self.m.spawn(host, "nginx", ["nginx", "-p", self.m.path(host), "-c", self.m.path(host, "nginx.conf")])
 
     def nginx_answers(self, host):
-        out = self.m.run(host, ["curl", "-s", "-m", "1", "http://127.0.0.1/whoami"], check=False)
+        at = "%s:%d" % (self.plan.management(host), WEB_PORT) if self.plan.front_ends else "127.0.0.1"
+        out = self.m.run(host, ["curl", "-s", "-m", "1", "http://%s/whoami" % at], check=False)
         return None if out.strip() == host else "nginx of %s says %r" % (host, out)
 
-    def restart_nginx(self, host):
-        """A real end and a real start: what an operator does between drain and fill."""
+    def restart(self, host):
+        """A real end and a real start of what serves on a host: what an operator does between drain and fill."""
+        if self.plan.front_ends:
+            self.m.end(host, "baton-l7d")
         self.m.end(host, "nginx")
         self.start_nginx(host)
         wait_for("restart of nginx on " + host, lambda: self.nginx_answers(host), 5)
+        if self.plan.front_ends:
+            self.start_front_end(host)
+            wait_for("restart of baton-l7d on " + host, lambda: self.front_end_answers(host), 5)
+
+    # -- front ends -------------------------------------------------------------------------------------
+    def prepare_certificate(self):
+        """One for www.example, which every front end has, signed by itself: clients that verify trust this very one."""
+        d = self.m.path("certs")
+        os.makedirs(d, exist_ok=True)
+        run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
+             "-subj", "/CN=www.example", "-addext", "subjectAltName=DNS:www.example", "-keyout", d + "/www.key", "-out", d + "/www.crt"])
+        with open(d + "/www.crt") as crt, open(d + "/www.key") as key:
+            write(d + "/edge/www.pem", crt.read() + key.read())
+        os.chmod(d + "/edge/www.pem", 0o600)
+
+    def start_front_end(self, host):
+        os.makedirs(self.m.path(host, "edge"), mode=0o700, exist_ok=True)
+        return self.m.spawn(host, "baton-l7d", self.limits("baton-l7d") + [
+            self.program("baton-l7d"), "--config", self.m.path("pop.yaml"), "--tls", self.m.path(host, "tls-edge"),
+            "--run", self.m.path(host, "run"), "--state", self.m.path(host, "edge"), "--metrics", "127.0.0.1:9746"])
+
+    def front_end_answers(self, host):
+        out = self.m.run(host, ["curl", "-s", "-m", "1", "http://%s/whoami" % VIP4], check=False)
+        return None if out.strip() in self.plan.hosts else "baton-l7d of %s says %r" % (host, out)
 
     # -- routing ----------------------------------------------------------------------------------------
     def bird_socket(self, node):
@@ -151,7 +183,9 @@ class Services:
         return path
 
     def configure(self, policy=None, interval="500ms"):
-        write(self.m.path("pop.yaml"), self.plan.pop_yaml(POP_NAME, self.bird_socket, policy, interval))
+        write(self.m.path("pop.yaml"), self.plan.pop_yaml(POP_NAME, self.bird_socket, policy, interval, self.m.path("certs", "edge")))
+        if self.plan.front_ends:
+            self.prepare_certificate()
         baton = self.program("baton")
         pki = self.m.path("pki")
         run([baton, "pki", "init", "--dir", pki, "--pop", POP_NAME])
@@ -159,6 +193,9 @@ class Services:
         for node in self.plan.managed:
             run([baton, "pki", "issue", "--dir", pki, "--role", roles[node[0]], "--id", node[1:]])
             os.symlink("%s/%s-%s" % (pki, roles[node[0]], node[1:]), self.m.path(node, "tls"))
+        for h in self.plan.hosts if self.plan.front_ends else ():
+            run([baton, "pki", "issue", "--dir", pki, "--role", "edge", "--id", h[1:]])
+            os.symlink("%s/edge-%s" % (pki, h[1:]), self.m.path(h, "tls-edge"))
 
     def limits(self, name):
         """What runs a daemon within the capabilities that its systemd unit leaves it: what the POP can do, the unit can."""
@@ -236,6 +273,8 @@ class Services:
         self.configure(policy, interval)
         for node in self.plan.managed:
             self.start_daemon(node)
+        for h in self.plan.hosts if self.plan.front_ends else ():
+            self.start_front_end(h)
         say("waiting until all hosts are up and all switches announce")
         wait_for("the POP", self.missing, 40)
         wait_for("the client", self.answers, 10)

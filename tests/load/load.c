@@ -8,6 +8,8 @@
  *                rate, and kept connections that ask for a piece four times a second.  Lifetimes have the
  *                shape that Faild measured (section 5.1): 70 % under 10 s; the longest are scaled to 15 s
  *
+ * With --tls-share a part of the connections speaks TLS 1.3, to a port of its own, and verifies the certificate.
+ *
  * Every body byte is checked: the servers hold a file whose bytes follow from their offset.  Each end
  * of a connection is classified; one JSON object a line on stdout says how things stand.  SIGTERM: no new
  * connections, what is open is left uncounted, a last line, exit 0 if nothing failed.
@@ -17,6 +19,8 @@
 #include <errno.h>
 #include <getopt.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -33,13 +37,16 @@
 enum { FILE_BYTES = 1 << 20, PIECE_BYTES = 600, SHORT_BYTES = 1024, HEAD_MAX = 1023, HOSTS = 64, SOURCES_MAX = 16 };
 enum { LATENCY_MS_MAX = 4096, CONNS_MAX = 8192, KEPT_REQUESTS = 20, PIECE_EVERY_MS = 250 };
 
+#define HOST_NAME "www.example"
+
 enum kind { KIND_ONCE_SERVER_CLOSES, KIND_ONCE_WE_CLOSE, KIND_KEPT, KIND_DOWNLOAD, KIND_PIECES };
-enum state { STATE_CONNECTING, STATE_HEAD, STATE_BODY, STATE_EOF, STATE_IDLE };
+enum state { STATE_CONNECTING, STATE_HEAD, STATE_BODY, STATE_EOF, STATE_IDLE, STATE_HANDSHAKE, STATE_CLOSING };
 enum fault { FAULT_REFUSED, FAULT_CONNECT, FAULT_RESET, FAULT_TIMEOUT, FAULT_WRONG_BYTE, FAULT_PREMATURE, FAULT_STATUS, FAULTS };
 static const char *const fault_name[FAULTS] = { "refused", "connect_timeout", "reset", "timeout", "wrong_byte", "premature_end", "status" };
 
 struct conn {
 	int fd;
+	SSL *tls; /* NULL: plain */
 	unsigned slot;
 	enum kind kind;
 	enum state state;
@@ -60,18 +67,21 @@ static struct {
 	const char *vip[2], *fault_log;
 	const char *source[2][SOURCES_MAX];
 	unsigned n_sources[2];
-	uint16_t port;
+	uint16_t port, tls_port;
+	unsigned tls_share; /* percent */
+	const char *ca;
 } opt = { .rate = 100, .concurrent = 200, .kept = 10, .timeout_ms = 5000, .every_ms = 200, .seconds = 3600, .seed = 1,
-	  .download_rate = 16384, .port = 80 };
+	  .download_rate = 16384, .port = 80, .tls_port = 443 };
 
 static struct {
-	uint64_t connections, established, finished, requests, ok, failed, broken, bytes;
+	uint64_t connections, established, secured, finished, requests, ok, failed, broken, bytes;
 	uint64_t fault[FAULTS], broken_by_host[HOSTS], ok_by_host[HOSTS], latency[LATENCY_MS_MAX];
 } count;
 
 static struct conn *conns[CONNS_MAX];
 static unsigned n_conns, n_kept;
 static int epoll_fd;
+static SSL_CTX *tls_ctx;
 static FILE *fault_file;
 static volatile sig_atomic_t stopping;
 
@@ -109,6 +119,7 @@ static uint64_t draw_lifetime_ms(void)
 
 static void conn_free(struct conn *c)
 {
+	SSL_free(c->tls);
 	close(c->fd);
 	if (c->kind == KIND_KEPT)
 		n_kept--;
@@ -121,6 +132,48 @@ static void conn_finish(struct conn *c)
 {
 	count.finished++;
 	conn_free(c);
+}
+
+/* We are the first to close.  Over TLS the server has a last word, and closing before it has come would be a reset. */
+static void conn_close(struct conn *c, uint64_t now)
+{
+	if (!c->tls) {
+		conn_finish(c);
+		return;
+	}
+	c->state = STATE_CLOSING;
+	c->progress_ms = now;
+	SSL_shutdown(c->tls);
+	shutdown(c->fd, SHUT_WR);
+}
+
+/* As send(2) and recv(2); an end of TCP without TLS's own is -1 with ENODATA. */
+static ssize_t conn_put(struct conn *c, const char *data, size_t len)
+{
+	return c->tls ? SSL_write(c->tls, data, (int)len) : send(c->fd, data, len, MSG_NOSIGNAL);
+}
+
+static ssize_t conn_get(struct conn *c, char *data, size_t len)
+{
+	int n;
+
+	if (!c->tls)
+		return recv(c->fd, data, len, 0);
+	ERR_clear_error();
+	errno = 0;
+	n = SSL_read(c->tls, data, (int)len);
+	if (n > 0)
+		return n;
+	switch (SSL_get_error(c->tls, n)) {
+	case SSL_ERROR_ZERO_RETURN: return 0;
+	case SSL_ERROR_WANT_READ: errno = EAGAIN; break;
+	case SSL_ERROR_SYSCALL:
+		if (!errno)
+			errno = ENODATA;
+		break;
+	default: errno = ENODATA;
+	}
+	return -1;
 }
 
 /* The end that must not be.  A connection that was never established has failed; any other is broken. */
@@ -175,15 +228,25 @@ static void conn_ask(struct conn *c, uint64_t now)
 		snprintf(range, sizeof(range), "Range: bytes=%llu-%llu\r\n", (unsigned long long)c->offset,
 			 (unsigned long long)(c->offset + c->left - 1));
 	}
-	n = snprintf(request, sizeof(request), "GET %s?rate=%u HTTP/1.1\r\nHost: www.example\r\n%s%s\r\n", path, rate, range, close_it);
+	n = snprintf(request, sizeof(request), "GET %s?rate=%u HTTP/1.1\r\nHost: " HOST_NAME "\r\n%s%s\r\n", path, rate, range, close_it);
 	assert(n > 0 && (size_t)n < sizeof(request));
 	count.requests++;
 	c->state = STATE_HEAD;
 	c->head_len = 0;
 	c->asked_ms = c->progress_ms = now;
 	/* A request fits any send buffer; what cannot be written at all has been reset. */
-	if (send(c->fd, request, (size_t)n, MSG_NOSIGNAL) != n)
+	if (conn_put(c, request, (size_t)n) != n)
 		conn_fault(c, FAULT_RESET, now);
+}
+
+static SSL *tls_new(int fd)
+{
+	SSL *tls = SSL_new(tls_ctx);
+
+	if (!tls || !SSL_set_fd(tls, fd) || !SSL_set_tlsext_host_name(tls, HOST_NAME) || !SSL_set1_host(tls, HOST_NAME))
+		exit(2);
+	SSL_set_connect_state(tls);
+	return tls;
 }
 
 static void conn_open(enum kind kind, uint64_t now)
@@ -195,6 +258,7 @@ static void conn_open(enum kind kind, uint64_t now)
 	struct sockaddr *sa = six ? (struct sockaddr *)&a6 : (struct sockaddr *)&a4;
 	socklen_t len = six ? sizeof(a6) : sizeof(a4);
 	struct epoll_event ev = { .events = EPOLLOUT };
+	bool secure = opt.tls_share && draw(100) < opt.tls_share;
 	struct conn *c;
 
 	if (n_conns == CONNS_MAX)
@@ -215,12 +279,13 @@ static void conn_open(enum kind kind, uint64_t now)
 		}
 	}
 	inet_pton(family, opt.vip[six], six ? (void *)&a6.sin6_addr : (void *)&a4.sin_addr);
-	a6.sin6_port = a4.sin_port = htons(opt.port);
+	a6.sin6_port = a4.sin_port = htons(secure ? opt.tls_port : opt.port);
 	err = connect(fd, sa, len) < 0 ? errno : 0;
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		exit(2);
 	c->fd = fd;
+	c->tls = secure ? tls_new(fd) : NULL;
 	c->kind = kind;
 	c->family = family;
 	c->began_ms = c->progress_ms = now;
@@ -250,12 +315,12 @@ static void conn_answered(struct conn *c, uint64_t now)
 		return;
 	case KIND_ONCE_WE_CLOSE:
 	case KIND_DOWNLOAD:
-		conn_finish(c);
+		conn_close(c, now);
 		return;
 	case KIND_KEPT:
 	case KIND_PIECES:
 		if (c->kind == KIND_KEPT ? c->requests >= KEPT_REQUESTS : now - c->began_ms >= c->life_ms) {
-			conn_finish(c);
+			conn_close(c, now);
 			return;
 		}
 		c->state = STATE_IDLE;
@@ -315,17 +380,17 @@ static void conn_read(struct conn *c, uint64_t now)
 
 	for (;;) {
 		bool in_head = c->state == STATE_HEAD;
-		ssize_t n = in_head ? recv(c->fd, c->head + c->head_len, HEAD_MAX - c->head_len, 0) : recv(c->fd, buf, sizeof(buf), 0);
+		ssize_t n = in_head ? conn_get(c, c->head + c->head_len, HEAD_MAX - c->head_len) : conn_get(c, buf, sizeof(buf));
 
 		if (n < 0 && errno == EAGAIN)
 			return;
 		if (n < 0) {
-			conn_fault(c, errno == ETIMEDOUT ? FAULT_TIMEOUT : FAULT_RESET, now);
+			conn_fault(c, errno == ETIMEDOUT ? FAULT_TIMEOUT : errno == ENODATA ? FAULT_PREMATURE : FAULT_RESET, now);
 			return;
 		}
 		if (n == 0) {
 			/* A server may close a kept connection between two answers; nothing is lost then. */
-			if (c->state == STATE_EOF || (c->state == STATE_IDLE && c->kind == KIND_KEPT))
+			if (c->state == STATE_EOF || c->state == STATE_CLOSING || (c->state == STATE_IDLE && c->kind == KIND_KEPT))
 				conn_finish(c);
 			else
 				conn_fault(c, FAULT_PREMATURE, now);
@@ -355,12 +420,36 @@ static void conn_read(struct conn *c, uint64_t now)
 	}
 }
 
+static void conn_handshake(struct conn *c, uint64_t now)
+{
+	int n, err;
+
+	ERR_clear_error();
+	errno = 0;
+	n = SSL_do_handshake(c->tls);
+	if (n == 1) {
+		count.secured++;
+		conn_ask(c, now);
+		return;
+	}
+	err = SSL_get_error(c->tls, n);
+	if (err == SSL_ERROR_WANT_READ)
+		return;
+	if (err == SSL_ERROR_SSL)
+		fprintf(stderr, "load: handshake: %s\n", ERR_reason_error_string(ERR_peek_error()));
+	conn_fault(c, err == SSL_ERROR_SYSCALL && errno ? FAULT_RESET : FAULT_PREMATURE, now);
+}
+
 static void conn_event(struct conn *c, uint64_t now)
 {
 	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = c };
 	socklen_t len = sizeof(int);
 	int err = 0;
 
+	if (c->state == STATE_HANDSHAKE) {
+		conn_handshake(c, now);
+		return;
+	}
 	if (c->state != STATE_CONNECTING) {
 		conn_read(c, now);
 		return;
@@ -372,6 +461,12 @@ static void conn_event(struct conn *c, uint64_t now)
 	}
 	count.established++;
 	epoll_ctl(epoll_fd, EPOLL_CTL_MOD, c->fd, &ev);
+	if (c->tls) {
+		c->state = STATE_HANDSHAKE;
+		c->progress_ms = now;
+		conn_handshake(c, now);
+		return;
+	}
 	conn_ask(c, now);
 }
 
@@ -447,10 +542,10 @@ static void print_counts(uint64_t begun, uint64_t now, bool last)
 
 	for (i = 0; i < n_conns; i++)
 		open_by_host[conns[i]->host]++;
-	printf("{\"t_ms\": %llu, \"last\": %s, \"connections\": %llu, \"established\": %llu, \"open\": %u, \"finished\": %llu, "
+	printf("{\"t_ms\": %llu, \"last\": %s, \"connections\": %llu, \"established\": %llu, \"tls\": %llu, \"open\": %u, \"finished\": %llu, "
 	       "\"requests\": %llu, \"ok\": %llu, \"failed\": %llu, \"broken\": %llu, \"bytes\": %llu, \"p50_ms\": %u, \"p99_ms\": %u",
 	       (unsigned long long)(now - begun), last ? "true" : "false", (unsigned long long)count.connections,
-	       (unsigned long long)count.established, n_conns, (unsigned long long)count.finished,
+	       (unsigned long long)count.established, (unsigned long long)count.secured, n_conns, (unsigned long long)count.finished,
 	       (unsigned long long)count.requests, (unsigned long long)count.ok, (unsigned long long)count.failed,
 	       (unsigned long long)count.broken, (unsigned long long)count.bytes, latency_percentile(0.5), latency_percentile(0.99));
 	for (i = 0; i < FAULTS; i++)
@@ -494,8 +589,21 @@ static void on_signal(int number)
 static void usage(void)
 {
 	fprintf(stderr, "usage: load short|long --vip ADDR --vip ADDR6 [--source ADDR]... [--port N] [--rate PER_SECOND] [--kept N]\n"
-			"            [--concurrent N] [--seconds N] [--timeout MS] [--every MS] [--seed N] [--faults FILE]\n");
+			"            [--concurrent N] [--seconds N] [--timeout MS] [--every MS] [--seed N] [--faults FILE]\n"
+			"            [--tls-share PERCENT --ca FILE [--tls-port N]]\n");
 	exit(2);
+}
+
+/* Every connection handshakes in full: no session is kept. */
+static void tls_begin(void)
+{
+	tls_ctx = SSL_CTX_new(TLS_client_method());
+	if (!tls_ctx || !SSL_CTX_set_min_proto_version(tls_ctx, TLS1_3_VERSION) || !SSL_CTX_load_verify_locations(tls_ctx, opt.ca, NULL)) {
+		fprintf(stderr, "load: %s: cannot be used as the certificate to trust\n", opt.ca);
+		exit(2);
+	}
+	SSL_CTX_set_verify(tls_ctx, SSL_VERIFY_PEER, NULL);
+	SSL_CTX_set_session_cache_mode(tls_ctx, SSL_SESS_CACHE_OFF);
 }
 
 int main(int argc, char **argv)
@@ -503,7 +611,8 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "vip", 1, NULL, 'v' }, { "source", 1, NULL, 's' }, { "port", 1, NULL, 'p' }, { "rate", 1, NULL, 'r' },
 		{ "kept", 1, NULL, 'k' }, { "concurrent", 1, NULL, 'c' }, { "seconds", 1, NULL, 't' }, { "timeout", 1, NULL, 'T' },
-		{ "every", 1, NULL, 'e' }, { "seed", 1, NULL, 'x' }, { "faults", 1, NULL, 'f' }, { 0 } };
+		{ "every", 1, NULL, 'e' }, { "seed", 1, NULL, 'x' }, { "faults", 1, NULL, 'f' }, { "tls-share", 1, NULL, 'S' },
+		{ "tls-port", 1, NULL, 'P' }, { "ca", 1, NULL, 'C' }, { 0 } };
 	struct rlimit files = { CONNS_MAX + 64, CONNS_MAX + 64 };
 	int c;
 
@@ -525,10 +634,13 @@ int main(int argc, char **argv)
 		case 'e': opt.every_ms = (unsigned)atoi(optarg); break;
 		case 'x': opt.seed = (uint64_t)atoll(optarg) << 32; break;
 		case 'f': opt.fault_log = optarg; break;
+		case 'S': opt.tls_share = (unsigned)atoi(optarg); break;
+		case 'P': opt.tls_port = (uint16_t)atoi(optarg); break;
+		case 'C': opt.ca = optarg; break;
 		default: usage();
 		}
 	}
-	if (optind != argc - 1 || !opt.vip[0] || !opt.vip[1] || opt.rate < 1 || opt.concurrent > CONNS_MAX / 2)
+	if (optind != argc - 1 || (opt.tls_share && !opt.ca) || !opt.vip[0] || !opt.vip[1] || opt.rate < 1 || opt.concurrent > CONNS_MAX / 2)
 		usage();
 	opt.is_long = !strcmp(argv[optind], "long");
 	if (!opt.is_long && strcmp(argv[optind], "short"))
@@ -537,6 +649,8 @@ int main(int argc, char **argv)
 		perror(opt.fault_log);
 		return 2;
 	}
+	if (opt.tls_share)
+		tls_begin();
 	setrlimit(RLIMIT_NOFILE, &files);
 	signal(SIGTERM, on_signal);
 	signal(SIGINT, on_signal);

@@ -27,7 +27,7 @@ class Wrong(Exception):
 
 
 def options(**kw):
-    """What POP a test needs: hosts, switches, upstreams, one_armed, policy, interval."""
+    """What POP a test needs: hosts, switches, upstreams, one_armed, policy, interval, front_ends."""
     def mark(test):
         test.options = kw
         return test
@@ -155,13 +155,13 @@ class Bed:
         self.loads = []
 
     def up(self, hosts=4, switches=("xdp", "netlink"), upstreams=("bird", "frr"), one_armed=None, policy=None,
-           interval="500ms", bare=False):
+           interval="500ms", bare=False, front_ends=False):
         for program in () if bare else ("baton", "baton-controld", "baton-switchd", "baton-agentd"):
             if not os.access(os.path.join(BUILD, program), os.X_OK):
                 raise Skip("%s is not built in %s" % (program, BUILD))
         facts = {"prefix": self.prefix, "hosts": hosts, "switches": list(switches), "upstreams": list(upstreams),
-                 "one_armed": one_armed or {}, "build": BUILD}
-        self.plan = Plan(self.prefix, hosts, switches, upstreams, one_armed or {})
+                 "one_armed": one_armed or {}, "front_ends": front_ends, "build": BUILD}
+        self.plan = Plan(self.prefix, hosts, switches, upstreams, one_armed or {}, front_ends)
         self.machine.create(facts)
         import network
         import sysctls

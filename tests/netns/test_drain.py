@@ -11,7 +11,7 @@ def test_host_out_and_back(bed):
     check(bed.safe("h1"), "drain ended with 0, but h1 is not safe to reboot")
     sockets = bed.run("h1", "ss", "-Htn", "state", "established", "( sport = :80 )")
     check(not [l for l in sockets.splitlines() if "127.0.0.1" not in l], "h1 is called safe, but has sockets: %s", sockets)
-    bed.services.restart_nginx("h1")
+    bed.services.restart("h1")
     bed.baton("fill", "host", "h1")
     wait("h1 to own its share again", lambda: bed.host("h1")["owned"] == 64)
     time.sleep(2)
