@@ -90,6 +90,8 @@ static int set_up(void **state)
 	}
 	snprintf(bed.prefix, sizeof(bed.prefix), "bt-move-%d-", (int)getpid());
 	bed.home_ns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (tcp_move_open(why, sizeof(why)))
+		printf("without: %s\n", why);
 	shell("for n in s c a b; do ip netns add %s$n && ip -n %s$n link set lo up; done", p, p);
 	shell("ip -n %ss link add name br0 type bridge && ip -n %ss link set br0 up", p, p);
 	for (i = 0; i < 3; i++) {
@@ -141,6 +143,7 @@ static int tear_down(void **state)
 		}
 	}
 	enter(bed.home_ns);
+	tcp_move_close(false);
 	shell("for n in s c a b; do ip netns del %s$n; done", bed.prefix);
 	return 0;
 }
@@ -328,8 +331,8 @@ static int move(struct conn *c, bool refuse)
 {
 	int from = c->at, to = !from, fd, err;
 	struct tcp_move m, copy;
+	uint8_t frame[TCP_MOVE_SEED_MAX], *wire;
 	struct row row;
-	uint8_t *wire;
 	size_t len, left;
 
 	put_row(c, from, ROW_HOLD, 0);
@@ -378,13 +381,18 @@ static int move(struct conn *c, bool refuse)
 	assert_true(fd >= 0);
 	err = tcp_move_import(fd, &copy);
 	if (!err)
-		err = tcp_move_go(fd, &copy, &left);
+		err = tcp_move_live(fd, &copy);
+	drop_row(c, to);
+	if (!err) {
+		if (c->rows)
+			rows_inject(bed.rows[to], frame, tcp_move_seed(fd, &copy, frame));
+		err = tcp_move_send(fd, &copy, &left);
+	}
 	if (err) {
 		tcp_move_free(&copy);
 		close(fd);
 		return err;
 	}
-	drop_row(c, to);
 	c->slipped += tcp_move_refresh(c->server, 65536, &copy) != 0;
 	close(c->server); /* silent */
 	c->server = fd;
