@@ -349,32 +349,49 @@ static int by_read(int fd, size_t queue_max, struct tcp_read *r, struct tcp_move
 
 /* --- Both ---------------------------------------------------------------------------------------------------------- */
 
-int tcp_move_export(int fd, size_t queue_max, struct tcp_move *m)
+static int freeze_by_options(int fd, size_t queue_max, struct tcp_move *m)
 {
 	struct tcp_info info;
-	struct tcp_read r;
-	bool seen;
 	int err;
+
+	if ((err = read_info(fd, &info)) || (err = read_names(fd, m)) || (err = check_kind(fd, m)) ||
+	    (err = set_int(fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_ON)))
+		return err;
+	err = by_options(fd, queue_max, m);
+	if (err)
+		tcp_move_resume(fd);
+	return err;
+}
+
+/* Frozen first, looked at then: -ENOPROTOOPT, as it was, where the program does not see the socket. */
+static int freeze_by_read(int fd, size_t queue_max, struct tcp_move *m)
+{
+	int frozen = set_int(fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_ON), err;
+	struct tcp_read r;
+
+	err = tcp_bpf_read(fd, &r);
+	if (!err && frozen)
+		err = (err = check_read(&r)) ? err : frozen; /* the better reason */
+	if (!err)
+		err = by_read(fd, queue_max, &r, m);
+	if (err && !frozen)
+		tcp_move_resume(fd);
+	return err;
+}
+
+int tcp_move_export(int fd, size_t queue_max, struct tcp_move *m)
+{
+	int err = -ENOPROTOOPT;
 
 	memset(m, 0, sizeof(*m));
 	if (queue_max > TCP_MOVE_QUEUE_MAX)
 		queue_max = TCP_MOVE_QUEUE_MAX;
-	seen = !tcp_bpf_read(fd, &r);
-	err = seen ? check_read(&r) : read_info(fd, &info);
-	if (!err && !seen && !(err = read_names(fd, m)))
-		err = check_kind(fd, m);
-	if (!err)
-		err = set_int(fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_ON);
+	if (tcp_bpf_hz())
+		err = freeze_by_read(fd, queue_max, m);
+	if (err == -ENOPROTOOPT || err == -EOPNOTSUPP)
+		err = freeze_by_options(fd, queue_max, m);
 	if (err)
-		return err;
-	if (seen)
-		err = (err = tcp_bpf_read(fd, &r)) ? err : by_read(fd, queue_max, &r, m);
-	else
-		err = by_options(fd, queue_max, m);
-	if (err) {
-		tcp_move_resume(fd);
 		tcp_move_free(m);
-	}
 	return err;
 }
 

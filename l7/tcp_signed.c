@@ -55,7 +55,8 @@ static bool has_keys(struct nlmsghdr *h, size_t n)
 static bool has_md5(const struct tcp_move *m)
 {
 	struct question q = { .head = { .nlmsg_len = sizeof(q), .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST },
-			      .ask = { .sdiag_family = (uint8_t)m->vip.family, .sdiag_protocol = IPPROTO_TCP } };
+			      .ask = { .sdiag_family = (uint8_t)m->vip.family, .sdiag_protocol = IPPROTO_TCP,
+				      .idiag_ext = 1 << (INET_DIAG_INFO - 1) } }; /* keys come with that */
 	union {
 		struct nlmsghdr head;
 		char room[8192];
