@@ -5,6 +5,8 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "l7/buffer.h"
+
 static int digit(uint8_t c)
 {
 	if (c >= '0' && c <= '9')
@@ -91,17 +93,34 @@ static int step(struct chunked *c, uint8_t b)
 	return -EBADMSG;
 }
 
-ptrdiff_t chunked_next(struct chunked *c, const uint8_t *p, size_t n, size_t *n_data)
+static int in_trailer(const struct chunked *c)
+{
+	return c->where == CHUNKED_TRAILER || c->where == CHUNKED_TRAILER_LINE || c->where == CHUNKED_TRAILER_LF;
+}
+
+ptrdiff_t chunked_next_trailer(struct chunked *c, const uint8_t *p, size_t n, size_t *n_data, struct buffer *trailer)
 {
 	size_t used = 0;
 
 	*n_data = 0;
-	while (c->where != CHUNKED_DATA && c->where != CHUNKED_DONE && used < n)
-		if (step(c, p[used++]))
+	while (c->where != CHUNKED_DATA && c->where != CHUNKED_DONE && used < n) {
+		int was = trailer && in_trailer(c);
+
+		if (step(c, p[used]))
 			return -EBADMSG;
+		/* The CR that begins the empty line is no part of it. */
+		if (was && c->where != CHUNKED_END_LF && buffer_put(trailer, p + used, 1, 3 * CHUNKED_TRAILER_MAX))
+			return -ENOBUFS;
+		used++;
+	}
 	if (c->where == CHUNKED_DATA)
 		*n_data = n - used < c->left ? n - used : (size_t)c->left;
 	return (ptrdiff_t)used;
+}
+
+ptrdiff_t chunked_next(struct chunked *c, const uint8_t *p, size_t n, size_t *n_data)
+{
+	return chunked_next_trailer(c, p, n, n_data, NULL);
 }
 
 void chunked_took(struct chunked *c, size_t k)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Decoder of the chunked coding (RFC 9112 7.1), strict: sizes are 1 to 15 hex digits, lines end in CRLF,
- * extensions are passed over (CHUNKED_LINE_MAX bytes a line), trailers are read and dropped
+ * extensions are passed over (CHUNKED_LINE_MAX bytes a line), trailers are passed over or collected
  * (CHUNKED_TRAILER_MAX bytes in all).  Its state is data and moves with its connection.  Copies nothing.
  */
 #ifndef L7_CHUNKED_H
@@ -9,6 +9,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+struct buffer;
 
 #define CHUNKED_LINE_MAX 256
 #define CHUNKED_TRAILER_MAX 8192
@@ -29,6 +31,8 @@ struct chunked { /* all zero: the beginning */
  * at the end (where == CHUNKED_DONE), or when p is used up.
  */
 ptrdiff_t chunked_next(struct chunked *c, const uint8_t *p, size_t n, size_t *n_data);
+/* The same; the trailer's lines, each with its CRLF, are added to `trailer`.  -ENOBUFS: no memory. */
+ptrdiff_t chunked_next_trailer(struct chunked *c, const uint8_t *p, size_t n, size_t *n_data, struct buffer *trailer);
 void chunked_took(struct chunked *c, size_t k);
 
 #endif

@@ -78,22 +78,23 @@ void client_await_answer(struct client *c)
 
 /* What TLS has agreed on stays as it is; routes, pools and limits are those of today.  An edge that is no more
  * serves its connections as it did. */
-void client_renew(struct client *c)
+bool client_renew(struct client *c)
 {
 	struct snapshot *now = c->s.w->snapshot;
 	const struct edge *e;
 
 	if (now == c->snapshot)
-		return;
+		return true;
 	e = snapshot_edge(now, c->edge->vip, c->edge->conf->port);
 	if (!e) {
 		c->keep = false;
-		return;
+		return false;
 	}
 	snapshot_ref(now);
 	c->edge = e;
 	snapshot_unref(c->snapshot);
 	c->snapshot = now;
+	return true;
 }
 
 void client_linger(struct client *c)
@@ -186,6 +187,10 @@ static void on_timeout(struct timer *t)
 	struct client *c = LINK_OF(t, struct client, timer);
 	struct stats *st = &c->s.w->stats;
 
+	if (c->s.error && !c->h2 && !c->lingering) {
+		h1_input(c);
+		return;
+	}
 	if (c->s.error) {
 		client_close(c);
 		return;

@@ -51,7 +51,7 @@ void client_close(struct client *c); /* at once */
 void client_linger(struct client *c); /* what is to be sent is sent, then closed */
 void client_wait(struct client *c, enum client_wait wait);
 void client_await_answer(struct client *c); /* a request is whole: nothing of the client's is due */
-void client_renew(struct client *c); /* the next request is served by the configuration in force */
+bool client_renew(struct client *c); /* the next request is served by the configuration in force; false: its edge is gone */
 /* Idle connections are told or closed, the others after their request. */
 void client_drain(struct client *c);
 

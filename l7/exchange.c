@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "l7/access.h"
 #include "l7/pump.h"
+#include "l7/trailer.h"
 
 /* --- the request's head, as the backend gets it ---------------------------------------------------------- */
 static void put(struct exchange *x, const char *p, size_t n)
@@ -248,6 +249,8 @@ static void finish(struct exchange *x)
 	link_out(&x->link);
 	timer_stop(&x->timer);
 	pump_free(x);
+	buffer_free(&x->request_trailer);
+	buffer_free(&x->answer_trailer);
 	stats_add(w->stats.active, -1);
 	stats_inc(w->stats.answers[x->status ? x->status / 100 : 0]);
 	stats_observe(&w->stats, PHASE_TOTAL, now - x->begun_ns);
@@ -370,12 +373,29 @@ void exchange_connected(struct exchange *x, bool fresh)
 		backend_broke(x, strerror(s->error));
 }
 
-static size_t send_chunk(struct stream *s, const uint8_t *p, size_t n, bool end)
+/* The last chunk, and what of the trailers is passed on. */
+static void end_chunks(struct exchange *x, struct stream *s)
+{
+	struct answer_field field[TRAILER_FIELDS_MAX];
+	struct buffer *t = &x->request_trailer;
+	int n = t->data ? trailer_fields(buffer_head(t), buffer_len(t), field) : 0, i;
+
+	stream_put(s, "0\r\n", 3);
+	for (i = 0; i < n; i++) {
+		stream_put(s, field[i].name, field[i].n_name);
+		stream_put(s, ": ", 2);
+		stream_put(s, field[i].value, field[i].n_value);
+		stream_put(s, "\r\n", 2);
+	}
+	stream_put(s, "\r\n", 2);
+}
+
+static size_t send_chunk(struct exchange *x, struct stream *s, const uint8_t *p, size_t n, bool end)
 {
 	char line[24];
 	int k;
 
-	if (buffer_len(&s->out) >= STREAM_OUT_HIGH)
+	if (n && buffer_len(&s->out) >= STREAM_OUT_HIGH)
 		return 0;
 	if (n > STREAM_OUT_HIGH)
 		n = STREAM_OUT_HIGH, end = false;
@@ -386,7 +406,7 @@ static size_t send_chunk(struct stream *s, const uint8_t *p, size_t n, bool end)
 		stream_put(s, "\r\n", 2);
 	}
 	if (end)
-		stream_put(s, "0\r\n\r\n", 5);
+		end_chunks(x, s);
 	stream_flush(s);
 	return n;
 }
@@ -409,7 +429,7 @@ size_t exchange_body(struct exchange *x, const uint8_t *p, size_t n, bool end)
 	s = &x->conn->s;
 	if (s->error)
 		return n;
-	took = x->request_body == BODY_CHUNKED ? send_chunk(s, p, n, end) : stream_write(s, p, n);
+	took = x->request_body == BODY_CHUNKED ? send_chunk(x, s, p, n, end) : stream_write(s, p, n);
 	if (took || s->out.data || !n)
 		x->body_taken = x->body_taken || took;
 	x->bytes_in += took;
@@ -489,7 +509,15 @@ static int read_head(struct exchange *x)
 		c->scanned = 0;
 		if (a->status >= 200 || (a->status == 101 && x->upgrade))
 			break;
-		buffer_consume(in, n); /* 100, 102, 103: ours to give */
+		if (a->status == 101 || ++x->interim > INTERIM_MAX) {
+			settle(x, OUTCOME_SERVER_ERROR);
+			x->answer_ns = 1;
+			fail(x, 502, a->status == 101 ? "it switches protocols unasked" : "too many interim answers");
+			return 0;
+		}
+		if (a->status == 103) /* 100 and 102 are ours to give */
+			x->front->hint(x, a);
+		buffer_consume(in, n);
 	}
 	x->status = a->status;
 	x->answer_ns = monotonic_ns();

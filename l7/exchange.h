@@ -19,15 +19,19 @@
 #include "l7/chunked.h"
 #include "l7/worker.h"
 
+#define INTERIM_MAX 16 /* answers below 200 before the one that counts */
+
 struct client;
 struct exchange;
 
 struct front_ops {
+	/* An interim answer (103) that the client may see; valid during the call. */
+	void (*hint)(struct exchange *x, const struct answer *a);
 	/* The answer's head; valid during the call.  length: of the body, -1: unknown.  upgraded: a tunnel begins. */
 	void (*head)(struct exchange *x, const struct answer *a, int64_t length, bool upgraded);
 	/* Returns how many bytes were taken; when fewer than n, exchange_room() is called later. */
 	size_t (*body)(struct exchange *x, const uint8_t *p, size_t n);
-	void (*end)(struct exchange *x); /* complete; x is gone after this */
+	void (*end)(struct exchange *x); /* complete, with x->answer_trailer; x is gone after this */
 	/* No answer (status: what to say instead), or 0: it ended in its middle.  x is gone after this. */
 	void (*fail)(struct exchange *x, unsigned status);
 	void (*pull)(struct exchange *x); /* body bytes of the request are wanted */
@@ -52,7 +56,7 @@ struct exchange {
 	struct pool_key key;
 	uint64_t tried;	      /* by index, as of the pool's configuration tried_at: wpool_tried() */
 	uint32_t tried_at;
-	uint8_t attempts, state, method, version;
+	uint8_t attempts, state, method, version, interim; /* interim: answers before the answer */
 	bool idempotent, upgrade, head_request;
 	bool body_taken;    /* bytes of the request's body were taken from the client */
 	bool request_done;  /* all of the request was taken */
@@ -60,6 +64,8 @@ struct exchange {
 	uint8_t answer_body;
 	uint64_t answer_left;
 	struct chunked chunked;
+	/* Trailers, as l7/trailer.h reads them: of the request (filled by the front before the body's end), of the answer. */
+	struct buffer request_trailer, answer_trailer;
 	int pipe[2];
 	size_t in_pipe;
 

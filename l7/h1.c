@@ -13,6 +13,7 @@
 #include "l7/access.h"
 #include "l7/client.h"
 #include "l7/tls.h"
+#include "l7/trailer.h"
 
 static const struct front_ops front;
 static void next(struct client *c);
@@ -95,12 +96,14 @@ static int push_body(struct client *c)
 	while (c->body != BODY_NONE && in->data && exchange_ready(x)) {
 		n = buffer_len(in);
 		if (c->body == BODY_CHUNKED) {
-			used = chunked_next(&c->chunked, buffer_head(in), n, &n);
+			used = chunked_next_trailer(&c->chunked, buffer_head(in), n, &n, &x->request_trailer);
 			if (used < 0)
 				return -EBADMSG;
 			if (used)
 				buffer_consume(in, (size_t)used);
 			if (c->chunked.where == CHUNKED_DONE) {
+				if (!trailer_fair(&x->request_trailer))
+					return -EBADMSG;
 				exchange_body(x, (const uint8_t *)"", 0, true);
 				body_over(c);
 				return 0;
@@ -172,6 +175,7 @@ static void front_pull(struct exchange *x)
 {
 	static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
 	struct client *c = x->client;
+	int err;
 
 	if (c->tunnel) {
 		push_tunnel(c);
@@ -184,8 +188,9 @@ static void front_pull(struct exchange *x)
 	c->expect = false;
 	if (c->body != BODY_NONE)
 		client_wait(c, WAIT_BODY);
-	if (push_body(c) || (c->s.eof && c->body != BODY_NONE && !c->s.in.data)) {
-		c->s.error = EBADMSG; /* refused as soon as the loop is back */
+	err = push_body(c);
+	if (err || (c->s.eof && c->body != BODY_NONE && !c->s.in.data)) {
+		c->s.error = err == -EFBIG ? EFBIG : EBADMSG; /* refused as soon as the loop is back */
 		broken_soon(c);
 	}
 }
@@ -215,6 +220,37 @@ static bool passed(const struct answer_field *f)
 	default:
 		return true;
 	}
+}
+
+/* To the client as it is: sealed where there is TLS. */
+static void put_plain(struct client *c, struct buffer *plain)
+{
+	if (plain->data)
+		stream_put(&c->s, buffer_head(plain), buffer_len(plain));
+	buffer_free(plain);
+}
+
+static void front_hint(struct exchange *x, const struct answer *a)
+{
+	struct client *c = x->client;
+	struct buffer plain = { 0 };
+	char line[64];
+	uint32_t i;
+
+	/* HTTP/1.0 knows no interim answers (RFC 9110 15.2). */
+	if (x->version != 11 || buffer_len(&c->s.out) >= STREAM_OUT_HIGH)
+		return;
+	buffer_put(&plain, line, (size_t)snprintf(line, sizeof(line), "HTTP/1.1 %u ", a->status), STREAM_OUT_MAX);
+	buffer_put(&plain, a->reason, a->n_reason, STREAM_OUT_MAX);
+	buffer_put(&plain, "\r\n", 2, STREAM_OUT_MAX);
+	for (i = 0; i < a->n_fields; i++)
+		if (passed(&a->field[i]))
+			put_field(&plain, a->field[i].name, a->field[i].n_name, a->field[i].value, a->field[i].n_value);
+	buffer_put(&plain, "\r\n", 2, STREAM_OUT_MAX);
+	put_plain(c, &plain);
+	stream_flush(&c->s);
+	if (c->s.error)
+		broken_soon(c);
 }
 
 static void front_head(struct exchange *x, const struct answer *a, int64_t length, bool upgraded)
@@ -339,12 +375,30 @@ static void over(struct client *c)
 	}
 }
 
+static void end_chunks(struct exchange *x)
+{
+	struct answer_field field[TRAILER_FIELDS_MAX];
+	struct buffer plain = { 0 }, *t = &x->answer_trailer;
+	struct client *c = x->client;
+	int n = t->data ? trailer_fields(buffer_head(t), buffer_len(t), field) : 0, i;
+
+	if (n <= 0) {
+		stream_put(&c->s, "0\r\n\r\n", 5);
+		return;
+	}
+	buffer_put(&plain, "0\r\n", 3, STREAM_OUT_MAX);
+	for (i = 0; i < n; i++)
+		put_field(&plain, field[i].name, field[i].n_name, field[i].value, field[i].n_value);
+	buffer_put(&plain, "\r\n", 2, STREAM_OUT_MAX);
+	put_plain(c, &plain);
+}
+
 static void front_end(struct exchange *x)
 {
 	struct client *c = x->client;
 
 	if (c->answer_chunked)
-		stream_put(&c->s, "0\r\n\r\n", 5);
+		end_chunks(x);
 	over(c);
 }
 
@@ -402,7 +456,7 @@ static void front_blocked(struct exchange *x, int error)
 	await_client(c);
 }
 
-static const struct front_ops front = { front_head, front_body, front_end, front_fail, front_pull, front_splice_to, front_blocked };
+static const struct front_ops front = { front_hint, front_head, front_body, front_end, front_fail, front_pull, front_splice_to, front_blocked };
 
 void front_addresses(const struct exchange *x, const struct sockaddr_storage **peer, const struct sockaddr_storage **local)
 {
@@ -494,8 +548,13 @@ void h1_input(struct client *c)
 {
 	int err;
 
-	if (c->s.error && c->s.error != EBADMSG) {
-		client_close(c);
+	if (c->s.error) {
+		err = c->s.error;
+		c->s.error = 0;
+		if (c->x && (err == EBADMSG || err == EFBIG)) /* found by front_pull; the socket is sound */
+			bad_body(c, -err);
+		else
+			client_close(c);
 		return;
 	}
 	if (!c->x) {

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "l7/exchange.h"
+#include "l7/trailer.h"
 
 #define SPLICE_MAX (1u << 20)
 
@@ -144,14 +145,14 @@ static enum pump_result pump_chunked(struct exchange *x)
 
 	while (in->data) {
 		size_t n, took;
-		ptrdiff_t used = chunked_next(&x->chunked, buffer_head(in), buffer_len(in), &n);
+		ptrdiff_t used = chunked_next_trailer(&x->chunked, buffer_head(in), buffer_len(in), &n, &x->answer_trailer);
 
 		if (used < 0)
 			return PUMP_BAD;
 		if (used)
 			buffer_consume(in, (size_t)used);
 		if (x->chunked.where == CHUNKED_DONE)
-			return PUMP_DONE;
+			return trailer_fair(&x->answer_trailer) ? PUMP_DONE : PUMP_BAD;
 		if (!n)
 			break;
 		took = give(x, n);

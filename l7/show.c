@@ -22,6 +22,8 @@
 
 static void collect_clients(struct l7d *d, struct metrics *m)
 {
+	enum h2_offence o;
+
 	metric_family(m, "baton_l7_connections_total", METRIC_COUNTER, "Client connections accepted.");
 	metric_sample(m, SUM(d, accepted), NULL);
 	metric_family(m, "baton_l7_connections", METRIC_GAUGE, "Client connections now.");
@@ -51,6 +53,9 @@ static void collect_clients(struct l7d *d, struct metrics *m)
 	metric_sample(m, SUM(d, timeouts_head), "what", "head", NULL);
 	metric_sample(m, SUM(d, timeouts_idle), "what", "request", NULL);
 	metric_sample(m, SUM(d, timeouts_body), "what", "body", NULL);
+	metric_family(m, "baton_l7_h2_offences_total", METRIC_COUNTER, "HTTP/2 connections ended for what their client did.");
+	for (o = H2_FAIR + 1; o < H2_OFFENCES; o++)
+		metric_sample(m, SUM(d, h2_offences[o]), "what", h2_offence_text(o), NULL);
 	metric_family(m, "baton_l7_body_bytes_total", METRIC_COUNTER, "Bytes of bodies; spliced: of those sent, without a copy.");
 	metric_sample(m, SUM(d, bytes_in), "direction", "received", NULL);
 	metric_sample(m, SUM(d, bytes_out), "direction", "sent", NULL);

@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#include "l7/h2_guard.h"
+
 #define STATS_BOUNDS 16 /* of a histogram: 50 us, doubled each time, up to 1.6 s */
 #define STATS_BOUND_FIRST_US 50
 
@@ -23,6 +25,7 @@ struct stats {
 	uint64_t retries, retries_denied, no_backend, queued, queue_full, cut; /* cut: an answer ended in its middle */
 	uint64_t backend_connects, backend_reuses, backend_failures;
 	uint64_t timeouts_head, timeouts_idle, timeouts_body, timeouts_backend;
+	uint64_t h2_offences[H2_OFFENCES];	    /* HTTP/2 connections ended for what the client did */
 	uint64_t bytes_in, bytes_out, spliced;
 	uint64_t tunnels;
 	uint64_t log_lost;

@@ -226,6 +226,24 @@ static void configure_listeners(struct worker *w)
 	}
 }
 
+/* Clients of edges that are no more: at a request's boundary they are told to go. */
+static void drain_removed(struct worker *w, const struct snapshot *old)
+{
+	struct link *l, *next;
+	bool removed = false;
+	uint32_t i;
+
+	for (i = 0; old && i < old->n_edges; i++)
+		removed = removed || !snapshot_edge(w->snapshot, old->edge[i].vip, old->edge[i].conf->port);
+	for (l = w->clients.next; removed && l != &w->clients; l = next) {
+		struct client *c = LINK_OF(l, struct client, link);
+
+		next = l->next;
+		if (!snapshot_edge(w->snapshot, c->edge->vip, c->edge->conf->port))
+			client_drain(c);
+	}
+}
+
 void worker_configure(struct worker *w, struct snapshot *s)
 {
 	struct snapshot *old = w->snapshot;
@@ -233,6 +251,7 @@ void worker_configure(struct worker *w, struct snapshot *s)
 	w->snapshot = snapshot_ref(s);
 	wpools_configure(w);
 	configure_listeners(w);
+	drain_removed(w, old);
 	snapshot_unref(old);
 }
 
