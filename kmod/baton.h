@@ -103,8 +103,10 @@ struct baton_judged {
 	struct verdict_facts facts;
 	struct verdict verdict;
 };
+enum verdict_socket baton_quick_socket(struct baton_net *bn, const struct baton_conf *c, const struct sk_buff *skb,
+				       const struct net_device *dev);
 void baton_judge(struct baton_net *bn, const struct baton_conf *c, struct sk_buff *skb, const struct net_device *dev,
-		 struct baton_judged *j);
+		 enum verdict_socket socket, struct baton_judged *j);
 bool baton_late_answer(struct baton_net *bn, struct sk_buff *skb, const struct net_device *dev, struct baton_judged *j);
 
 /* hook.c: what is done with a frame */

@@ -22,28 +22,41 @@
 #define HASHINFO(net)
 #endif
 
+/* The two ends of a flow, where they stand: in a struct flow, or in the packet itself. */
+struct ends {
+	const __be32 *saddr, *daddr;
+	__be16 sport;
+	u16 dport; /* host byte order */
+	u8 family;
+};
+
+static struct ends ends_of(const struct flow *f)
+{
+	struct ends e = { f->saddr, f->daddr, f->sport, ntohs(f->dport), f->family };
+
+	return e;
+}
+
 /* A reference is held (sock_gen_put) to what is found. */
-static struct sock *find_flow(struct net *net, const struct flow *f, int dif)
+static struct sock *find_flow(struct net *net, const struct ends *e, int dif)
 {
 #if IS_ENABLED(CONFIG_IPV6)
-	if (f->family == FLOW_V6)
-		return __inet6_lookup_established(net, HASHINFO(net) (const struct in6_addr *)f->saddr, f->sport,
-						  (const struct in6_addr *)f->daddr, ntohs(f->dport), dif, 0);
+	if (e->family == FLOW_V6)
+		return __inet6_lookup_established(net, HASHINFO(net) (const struct in6_addr *)e->saddr, e->sport,
+						  (const struct in6_addr *)e->daddr, e->dport, dif, 0);
 #endif
-	return __inet_lookup_established(net, HASHINFO(net) f->saddr[0], f->sport, f->daddr[0], ntohs(f->dport), dif,
-					 0);
+	return __inet_lookup_established(net, HASHINFO(net) *e->saddr, e->sport, *e->daddr, e->dport, dif, 0);
 }
 
 /* Listeners live until the end of the RCU section; no reference. */
-static struct sock *find_listener(struct net *net, const struct flow *f, int dif)
+static struct sock *find_listener(struct net *net, const struct ends *e, int dif)
 {
 #if IS_ENABLED(CONFIG_IPV6)
-	if (f->family == FLOW_V6)
-		return inet6_lookup_listener(net, HASHINFO(net) NULL, 0, (const struct in6_addr *)f->saddr, f->sport,
-					     (const struct in6_addr *)f->daddr, ntohs(f->dport), dif, 0);
+	if (e->family == FLOW_V6)
+		return inet6_lookup_listener(net, HASHINFO(net) NULL, 0, (const struct in6_addr *)e->saddr, e->sport,
+					     (const struct in6_addr *)e->daddr, e->dport, dif, 0);
 #endif
-	return __inet_lookup_listener(net, HASHINFO(net) NULL, 0, f->saddr[0], f->sport, f->daddr[0], ntohs(f->dport),
-				      dif, 0);
+	return __inet_lookup_listener(net, HASHINFO(net) NULL, 0, *e->saddr, e->sport, *e->daddr, e->dport, dif, 0);
 }
 
 static enum verdict_socket judge_sock(const struct packet *p, const struct sock *sk)
@@ -73,16 +86,83 @@ static enum verdict_socket judge_sock(const struct packet *p, const struct sock 
 	return verdict_fits_window(p, &w) ? SOCKET_ESTABLISHED : SOCKET_ESTABLISHED_OTHER;
 }
 
-static enum verdict_socket find_socket(struct net *net, const struct packet *p, int dif)
+static enum verdict_socket find_ends(struct net *net, const struct packet *p, const struct ends *e, int dif)
 {
-	struct sock *sk = find_flow(net, &p->flow, dif);
+	struct sock *sk = find_flow(net, e, dif);
 	enum verdict_socket found;
 
 	if (!sk)
-		return find_listener(net, &p->flow, dif) ? SOCKET_LISTEN : SOCKET_NONE;
+		return find_listener(net, e, dif) ? SOCKET_LISTEN : SOCKET_NONE;
 	found = judge_sock(p, sk);
 	sock_gen_put(sk);
 	return found;
+}
+
+static enum verdict_socket find_socket(struct net *net, const struct packet *p, int dif)
+{
+	struct ends e = ends_of(&p->flow);
+
+	return find_ends(net, p, &e, dif);
+}
+
+/*
+ * The usual question of a bucket with a history, asked without the whole of parsing and judging: for a
+ * plain TCP segment from the switch, with our vMAC and another host behind it, which socket it fits.
+ * SOCKET_ESTABLISHED is the verdict already (lb/verdict.h, rule 7); any other answer is a fact for it.
+ * SOCKET_UNKNOWN: not such a segment, or one that only the parser can tell.  As in agent/redirect.bpf.c.
+ */
+enum verdict_socket baton_quick_socket(struct baton_net *bn, const struct baton_conf *c, const struct sk_buff *skb,
+				       const struct net_device *dev)
+{
+	u32 len = skb->len - (u32)skb_mac_offset(skb), linear = skb_headlen(skb) - (u32)skb_mac_offset(skb);
+	const struct packet_eth *eth = (const void *)skb_mac_header(skb);
+	const struct packet_tcp *tcp;
+	struct triple triple;
+	struct packet p;
+	struct ends e;
+	u32 room, doff;
+
+	if (linear < sizeof(*eth) + sizeof(struct packet_v4) + sizeof(*tcp) || eth->src[0] == MAC_KIND_DETOUR)
+		return SOCKET_UNKNOWN;
+	if (!vmac_decode(eth->dst, &triple) || triple.host[0] != c->self || triple.host[1] == HOST_NONE)
+		return SOCKET_UNKNOWN;
+	if (eth->type == htons(ETH_P_IP)) {
+		const struct packet_v4 *ip = (const void *)(eth + 1);
+
+		tcp = (const void *)(ip + 1);
+		room = ntohs(ip->len);
+		if (ip->version_ihl != 0x45 || ip->frag & htons(0x3fff) || ip->protocol != PACKET_TCP ||
+		    sizeof(*eth) + room > len || room < sizeof(*ip) + sizeof(*tcp))
+			return SOCKET_UNKNOWN;
+		room -= sizeof(*ip);
+		e.family = FLOW_V4;
+		e.saddr = &ip->saddr;
+		e.daddr = &ip->daddr;
+	} else {
+		const struct packet_v6 *ip = (const void *)(eth + 1);
+
+		tcp = (const void *)(ip + 1);
+		if (eth->type != htons(ETH_P_IPV6) || linear < sizeof(*eth) + sizeof(*ip) + sizeof(*tcp))
+			return SOCKET_UNKNOWN;
+		room = ntohs(ip->len);
+		if (*(const u8 *)ip >> 4 != 6 || ip->next != PACKET_TCP || sizeof(*eth) + sizeof(*ip) + room > len ||
+		    room < sizeof(*tcp))
+			return SOCKET_UNKNOWN;
+		e.family = FLOW_V6;
+		e.saddr = ip->saddr;
+		e.daddr = ip->daddr;
+	}
+	doff = (u32)(tcp->doff >> 4) * 4;
+	p.tcp_flags = tcp->flags;
+	p.shape = 0;
+	if (doff < sizeof(*tcp) || doff > room || (p.tcp_flags & (TCP_FLAG_BIT_SYN | TCP_FLAG_BIT_ACK)) == TCP_FLAG_BIT_SYN)
+		return SOCKET_UNKNOWN;
+	p.seq = ntohl(tcp->seq);
+	p.ack = ntohl(tcp->ack);
+	p.segment = room - doff + !!(p.tcp_flags & TCP_FLAG_BIT_SYN) + !!(p.tcp_flags & TCP_FLAG_BIT_FIN);
+	e.sport = tcp->sport;
+	e.dport = ntohs(tcp->dport);
+	return find_ends(bn->net, &p, &e, dev->ifindex);
 }
 
 static int cookie_mss(const void *ip, const struct tcphdr *th, u8 family)
@@ -114,7 +194,8 @@ static enum verdict_cookie find_cookie(struct net *net, struct sk_buff *skb, con
 	const struct tcphdr *th = skb_header_pointer(skb, base + p->l4, sizeof(tcp_buf), &tcp_buf);
 	const void *ip = skb_header_pointer(skb, base + p->l3,
 					    p->flow.family == FLOW_V6 ? sizeof(ip_buf.v6) : sizeof(ip_buf.v4), &ip_buf);
-	struct sock *sk = find_listener(net, &p->flow, dif);
+	struct ends e = ends_of(&p->flow);
+	struct sock *sk = find_listener(net, &e, dif);
 
 	if (!th || !ip || !sk || !READ_ONCE(net->ipv4.sysctl_tcp_syncookies) || tcp_synq_no_recent_overflow(sk))
 		return COOKIE_NO;
@@ -122,15 +203,16 @@ static enum verdict_cookie find_cookie(struct net *net, struct sk_buff *skb, con
 }
 
 /* Everything about the frame, then the verdict; changes nothing.  Under RCU; skb->data may be anywhere
- * behind the MAC header. */
+ * behind the MAC header.  socket: what baton_quick_socket() has found. */
 void baton_judge(struct baton_net *bn, const struct baton_conf *c, struct sk_buff *skb, const struct net_device *dev,
-		 struct baton_judged *j)
+		 enum verdict_socket socket, struct baton_judged *j)
 {
 	const struct ethhdr *eth = eth_hdr(skb);
 	struct verdict_facts *f = &j->facts;
 	int dif = dev->ifindex;
 
 	memset(f, 0, sizeof(*f));
+	f->socket = (u8)socket;
 	f->self = c->self;
 	f->detours_on = c->detours_on;
 	f->is_vmac = (u8)vmac_decode(eth->h_dest, &f->triple);

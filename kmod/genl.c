@@ -360,7 +360,7 @@ static int judge_frame(struct baton_net *bn, struct net_device *dev, const struc
 	skb->dev = dev;
 	rcu_read_lock();
 	local_bh_disable();
-	baton_judge(bn, rcu_dereference(bn->conf), skb, dev, j);
+	baton_judge(bn, rcu_dereference(bn->conf), skb, dev, SOCKET_UNKNOWN, j);
 	local_bh_enable();
 	rcu_read_unlock();
 	kfree_skb(skb);

@@ -161,7 +161,7 @@ static bool at_rest(const struct baton_conf *c, const struct sk_buff *skb)
 }
 
 static unsigned int consider(struct baton_net *bn, const struct baton_conf *c, struct baton_watch *watch,
-			     struct sk_buff *skb, struct net_device *dev)
+			     struct sk_buff *skb, struct net_device *dev, enum verdict_socket socket)
 {
 	struct baton_counts *n = counts(bn);
 	struct baton_judged j;
@@ -169,7 +169,7 @@ static unsigned int consider(struct baton_net *bn, const struct baton_conf *c, s
 
 	if (is_probe(c, eth_hdr(skb)))
 		return answer_probe(bn, c, skb, dev) ? NF_STOLEN : NF_ACCEPT;
-	baton_judge(bn, c, skb, dev, &j);
+	baton_judge(bn, c, skb, dev, socket, &j);
 	n->reason[j.verdict.reason]++;
 	if (j.facts.detoured && j.verdict.action != VERDICT_PASS) {
 		n->host[j.facts.came.sender].from++;
@@ -214,12 +214,20 @@ unsigned int baton_hook(void *priv, struct sk_buff *skb, const struct nf_hook_st
 	struct baton_net *bn = d->bn;
 	const struct baton_conf *c = rcu_dereference(bn->conf);
 	struct baton_watch *watch = rcu_dereference(bn->watch);
+	enum verdict_socket socket;
 
 	if (!c || !c->self || !skb_mac_header_was_set(skb) || skb_mac_offset(skb) > -ETH_HLEN)
 		return NF_ACCEPT;
-	if (!watch && !skb_vlan_tag_present(skb) && at_rest(c, skb)) {
+	if (skb_vlan_tag_present(skb))
+		return consider(bn, c, watch, skb, state->in, SOCKET_UNKNOWN);
+	if (!watch && at_rest(c, skb)) {
 		counts(bn)->reason[REASON_AT_REST]++;
 		return deliver(skb);
 	}
-	return consider(bn, c, watch, skb, state->in);
+	socket = baton_quick_socket(bn, c, skb, state->in);
+	if (socket == SOCKET_ESTABLISHED && !watch) {
+		counts(bn)->reason[REASON_ESTABLISHED]++;
+		return deliver(skb);
+	}
+	return consider(bn, c, watch, skb, state->in, socket);
 }

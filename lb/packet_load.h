@@ -58,9 +58,16 @@ LB_INLINE int packet_load(struct packet_source *ctx, __u32 off, void *dst, const
 
 static inline int packet_load(const struct sk_buff *skb, __u32 off, void *dst, __u32 len)
 {
+	int at;
+
 	if (off > PACKET_OFFSET_MAX)
 		return -1;
-	return skb_copy_bits(skb, (int)off + skb_mac_offset(skb), dst, (int)len) ? -1 : 0;
+	at = (int)off + skb_mac_offset(skb);
+	if (at + (int)len <= (int)skb_headlen(skb)) { /* a length known to the compiler: no call */
+		memcpy(dst, skb->data + at, len);
+		return 0;
+	}
+	return skb_copy_bits(skb, at, dst, (int)len) ? -1 : 0;
 }
 
 #else

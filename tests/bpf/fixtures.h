@@ -167,6 +167,9 @@ static const struct fixture fixtures[] = {
 	{ "bad version", T(1, 2), .shape = SH_BAD_VERSION, .flags = F_ACK, DROP(REASON_UNPARSED) },
 	{ "bad header", T(1, 2), .shape = SH_BAD_HEADER, .flags = F_ACK, DROP(REASON_UNPARSED) },
 	{ "bad doff", T(1, 2), .shape = SH_BAD_DOFF, .flags = F_ACK, DROP(REASON_UNPARSED) },
+	{ "cut tcp, an owned flow's", T(1, 2), .shape = SH_CUT_TCP, .socket = FS_ESTABLISHED, .flags = F_ACK, DROP(REASON_UNPARSED) },
+	{ "short tcp, an owned flow's", T(1, 2), .shape = SH_SHORT_TCP, .socket = FS_ESTABLISHED, .flags = F_ACK, DROP(REASON_UNPARSED) },
+	{ "bad doff, an owned flow's", T(1, 2), .shape = SH_BAD_DOFF, .socket = FS_ESTABLISHED, .flags = F_ACK, DROP(REASON_UNPARSED) },
 	{ "long chain", T(1, 2), .shape = SH_CHAIN, .flags = F_ACK, DROP(REASON_UNPARSED), .only = FLOW_V6 },
 	{ "long chain at rest", T(1), .shape = SH_CHAIN, .flags = F_ACK, MINE(REASON_UNPARSED), .only = FLOW_V6 },
 };
