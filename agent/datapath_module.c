@@ -184,6 +184,7 @@ static uint32_t address_words(const struct address *a, __be32 out[4])
 	return FLOW_V4;
 }
 
+/* One message, so that the set is replaced whole; an attribute holds half of the most there may be. */
 static int module_set_vips(struct datapath *d, const struct vip *vip, size_t n)
 {
 	struct nlmsghdr *nlh = begin(d, d->family, BATON_CMD_SET, NLM_F_ACK);
@@ -195,8 +196,12 @@ static int module_set_vips(struct datapath *d, const struct vip *vip, size_t n)
 		for (j = 0; j < vip[i].n_addresses; j++) {
 			struct baton_vip v = { 0 };
 
-			if (++total * (NLA_HDRLEN + sizeof(v)) > UINT16_MAX - NLA_HDRLEN)
+			if (total == BATON_VIPS_MAX)
 				return -E2BIG;
+			if (total++ == BATON_VIPS_PER_ATTRIBUTE) {
+				mnl_attr_nest_end(nlh, nest);
+				nest = mnl_attr_nest_start(nlh, BATON_ATTR_VIPS_MORE);
+			}
 			v.family = address_words(&vip[i].address[j], v.addr);
 			mnl_attr_put(nlh, BATON_ATTR_VIP, sizeof(v), &v);
 		}
@@ -204,6 +209,10 @@ static int module_set_vips(struct datapath *d, const struct vip *vip, size_t n)
 	mnl_attr_nest_end(nlh, nest);
 	return ask(d, nlh, NULL, NULL);
 }
+
+_Static_assert(BATON_VIPS_MAX <= 2 * BATON_VIPS_PER_ATTRIBUTE, "two attributes hold all VIPs");
+_Static_assert(BATON_VIPS_PER_ATTRIBUTE * (NLA_HDRLEN + sizeof(struct baton_vip)) < UINT16_MAX - NLA_HDRLEN, "16 bits of length");
+_Static_assert(BATON_VIPS_MAX == POP_ADDRESSES_MAX, "what pop.yaml may say, the module takes");
 
 static int module_set_hosts(struct datapath *d, const uint16_t *id, size_t n)
 {

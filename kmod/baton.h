@@ -85,6 +85,7 @@ struct baton_net *baton_net(struct net *net);
 struct baton_conf *baton_conf_new(u32 n_vips, u32 n_hosts);
 void baton_conf_vip_add(struct baton_conf *c, const struct baton_vip *vip);
 bool baton_conf_has_vip(const struct baton_conf *c, const struct flow *f);
+void baton_conf_free(struct baton_conf *c);
 void baton_conf_replace(struct baton_net *bn, struct baton_conf *c);
 struct baton_watch *baton_watch_new(u32 n);
 bool baton_watch_add(struct baton_watch *w, const struct flow *f, u16 owner);
@@ -94,7 +95,8 @@ void baton_watch_replace(struct baton_net *bn, struct baton_watch *w);
 /* devices.c: where the hook hangs */
 int baton_devices_init(void);
 void baton_devices_exit(void);
-int baton_devices_set(struct baton_net *bn, const u32 *ifindex, u32 n);
+int baton_devices_attach(struct baton_net *bn, const u32 *ifindex, u32 n);
+void baton_devices_keep(struct baton_net *bn, const u32 *ifindex, u32 n);
 void baton_devices_drop_all(struct baton_net *bn);
 
 /* facts.c: what the verdict asks for */

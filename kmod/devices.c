@@ -42,11 +42,11 @@ static void detach(struct baton_dev *d)
 	kfree_rcu(d, rcu); /* packets may be in the hook until a grace period has passed */
 }
 
-static struct baton_dev *find(struct baton_net *bn, int ifindex)
+static struct baton_dev *find(const struct list_head *among, int ifindex)
 {
 	struct baton_dev *d;
 
-	list_for_each_entry(d, &bn->devices, list)
+	list_for_each_entry(d, among, list)
 		if (d->ifindex == ifindex)
 			return d;
 	return NULL;
@@ -62,27 +62,41 @@ static bool wanted(const u32 *ifindex, u32 n, int have)
 	return false;
 }
 
-/* The attached devices become exactly these.  All exist, or nothing changes (-ENODEV). */
-int baton_devices_set(struct baton_net *bn, const u32 *ifindex, u32 n)
+/*
+ * A change of the set has two halves, both under RTNL: attach to what is new, which may fail and then has
+ * changed nothing (-ENODEV: one does not exist), and let go of the rest, which cannot.
+ */
+int baton_devices_attach(struct baton_net *bn, const u32 *ifindex, u32 n)
 {
 	struct baton_dev *d, *next;
+	struct list_head had;
 	int err = 0;
 	u32 i;
 
-	rtnl_lock();
+	ASSERT_RTNL();
 	for (i = 0; i < n; i++)
-		if (!__dev_get_by_index(bn->net, (int)ifindex[i])) {
-			rtnl_unlock();
+		if (!__dev_get_by_index(bn->net, (int)ifindex[i]))
 			return -ENODEV;
-		}
+	INIT_LIST_HEAD(&had);
+	list_splice_init(&bn->devices, &had);
+	for (i = 0; i < n && !err; i++)
+		if (!find(&had, (int)ifindex[i]) && !find(&bn->devices, (int)ifindex[i]))
+			err = attach(bn, __dev_get_by_index(bn->net, (int)ifindex[i]));
+	if (err)
+		list_for_each_entry_safe(d, next, &bn->devices, list)
+			detach(d);
+	list_splice(&had, &bn->devices);
+	return err;
+}
+
+void baton_devices_keep(struct baton_net *bn, const u32 *ifindex, u32 n)
+{
+	struct baton_dev *d, *next;
+
+	ASSERT_RTNL();
 	list_for_each_entry_safe(d, next, &bn->devices, list)
 		if (!wanted(ifindex, n, d->ifindex))
 			detach(d);
-	for (i = 0; i < n && !err; i++)
-		if (!find(bn, (int)ifindex[i]))
-			err = attach(bn, __dev_get_by_index(bn->net, (int)ifindex[i]));
-	rtnl_unlock();
-	return err;
 }
 
 void baton_devices_drop_all(struct baton_net *bn)
@@ -102,7 +116,7 @@ static int notify(struct notifier_block *nb, unsigned long event, void *ptr)
 
 	if (event != NETDEV_UNREGISTER)
 		return NOTIFY_DONE;
-	d = find(baton_net(dev_net(dev)), dev->ifindex);
+	d = find(&baton_net(dev_net(dev))->devices, dev->ifindex);
 	if (d) {
 		detach(d);
 		baton_genl_detached(dev_net(dev), dev);

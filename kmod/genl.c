@@ -22,6 +22,7 @@ static const struct nla_policy policy[BATON_ATTR_COUNT] = {
 	[BATON_ATTR_IFINDEX] = { .type = NLA_U32 },
 	[BATON_ATTR_FLAGS] = NLA_POLICY_MAX(NLA_U8, BATON_WATCH_CLEAR),
 	[BATON_ATTR_FLOWS] = { .type = NLA_BINARY, .len = BATON_WATCH_BATCH * sizeof(struct flow) },
+	[BATON_ATTR_VIPS_MORE] = { .type = NLA_NESTED },
 	[BATON_ATTR_FRAME] = { .type = NLA_BINARY, .len = BATON_FRAME_MAX },
 };
 
@@ -31,114 +32,157 @@ static const struct nla_policy member_policy[BATON_ATTR_COUNT] = {
 	[BATON_ATTR_IFINDEX] = { .type = NLA_U32 },
 };
 
-static u32 count_members(const struct nlattr *set, int type)
+/* Every member is of that type and well formed; *n: how many there are, added to what it was, at most `most`. */
+static int check_members(const struct nlattr *set, int type, u32 most, u32 *n, struct netlink_ext_ack *extack)
 {
 	const struct nlattr *a;
-	u32 n = 0;
 	int rem;
 
-	nla_for_each_nested(a, set, rem)
-		n += nla_type(a) == type;
-	return n;
-}
-
-/* Every member is of that type and well formed, and there are at most `most`. */
-static int check_members(const struct nlattr *set, int type, u32 most, struct netlink_ext_ack *extack)
-{
-	const struct nlattr *a;
-	u32 n = 0;
-	int rem;
-
-	nla_for_each_nested(a, set, rem)
-		if (nla_type(a) != type || ++n > most) {
-			NL_SET_ERR_MSG_ATTR(extack, a, "unexpected or too many members");
+	nla_for_each_nested(a, set, rem) {
+		if (nla_type(a) != type) {
+			NL_SET_ERR_MSG_ATTR(extack, a, "unexpected member");
 			return -EINVAL;
 		}
+		if (++*n > most) {
+			NL_SET_ERR_MSG_ATTR(extack, a, "too many members");
+			return -E2BIG;
+		}
+	}
 	return nla_validate_nested(set, BATON_ATTR_MAX, member_policy, extack);
 }
 
-static int set_devices(struct baton_net *bn, const struct nlattr *set)
+static int check_vips(const struct nlattr *set, u32 *n, struct netlink_ext_ack *extack)
 {
-	u32 ifindex[BATON_DEVICES_MAX], n = 0;
+	const struct nlattr *a;
+	int err, rem;
+
+	err = check_members(set, BATON_ATTR_VIP, BATON_VIPS_MAX, n, extack);
+	if (err)
+		return err;
+	nla_for_each_nested(a, set, rem) {
+		const struct baton_vip *v = nla_data(a);
+
+		if (v->family != FLOW_V4 && v->family != FLOW_V6) {
+			NL_SET_ERR_MSG_ATTR(extack, a, "a VIP's family is 4 or 6");
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+static int check_hosts(const struct nlattr *set, struct netlink_ext_ack *extack)
+{
+	const u16 *id = nla_data(set);
+	int i;
+
+	if (nla_len(set) % sizeof(u16)) {
+		NL_SET_ERR_MSG_ATTR(extack, set, "half a host id");
+		return -EINVAL;
+	}
+	for (i = 0; i < nla_len(set) / (int)sizeof(u16); i++)
+		if (!host_id_valid(id[i])) {
+			NL_SET_ERR_MSG_ATTR(extack, set, "host ids are 1 to 4094");
+			return -EINVAL;
+		}
+	return 0;
+}
+
+/* Everything that can be known beforehand.  *n_vips: of VIPS and VIPS_MORE. */
+static int check_set(struct genl_info *info, u32 *n_vips)
+{
+	struct nlattr **attr = info->attrs;
+	u32 n_devices = 0;
+	int err = 0;
+
+	if (attr[BATON_ATTR_VIPS_MORE] && !attr[BATON_ATTR_VIPS]) {
+		NL_SET_ERR_MSG_ATTR(info->extack, attr[BATON_ATTR_VIPS_MORE], "VIPS_MORE goes on with VIPS");
+		return -EINVAL;
+	}
+	if (attr[BATON_ATTR_VIPS])
+		err = check_vips(attr[BATON_ATTR_VIPS], n_vips, info->extack);
+	if (!err && attr[BATON_ATTR_VIPS_MORE])
+		err = check_vips(attr[BATON_ATTR_VIPS_MORE], n_vips, info->extack);
+	if (!err && attr[BATON_ATTR_DEVICES])
+		err = check_members(attr[BATON_ATTR_DEVICES], BATON_ATTR_IFINDEX, BATON_DEVICES_MAX, &n_devices, info->extack);
+	if (!err && attr[BATON_ATTR_HOSTS])
+		err = check_hosts(attr[BATON_ATTR_HOSTS], info->extack);
+	return err;
+}
+
+static void add_vips(struct baton_conf *c, const struct nlattr *set)
+{
 	const struct nlattr *a;
 	int rem;
 
-	nla_for_each_nested(a, set, rem)
-		ifindex[n++] = nla_get_u32(a);
-	return baton_devices_set(bn, ifindex, n);
+	if (set)
+		nla_for_each_nested(a, set, rem)
+			baton_conf_vip_add(c, nla_data(a));
 }
 
-static int check_set(struct genl_info *info)
+/* What was in force, changed by what the message names.  NULL: no memory. */
+static struct baton_conf *changed_conf(const struct baton_conf *old, struct nlattr *const *attr, u32 n_vips)
 {
-	struct nlattr **attr = info->attrs;
-	const struct nlattr *a;
-	int err = 0, rem, i;
+	u32 n_hosts = attr[BATON_ATTR_HOSTS] ? (u32)nla_len(attr[BATON_ATTR_HOSTS]) / sizeof(u16) : old->n_hosts, i;
+	struct baton_conf *c = baton_conf_new(attr[BATON_ATTR_VIPS] ? n_vips : old->n_vips, n_hosts);
+	struct triple self = { { 0 } };
 
-	if (attr[BATON_ATTR_VIPS]) {
-		err = check_members(attr[BATON_ATTR_VIPS], BATON_ATTR_VIP, BATON_VIPS_MAX, info->extack);
-		if (err)
-			return err;
-		nla_for_each_nested(a, attr[BATON_ATTR_VIPS], rem) {
-			const struct baton_vip *v = nla_data(a);
+	if (!c)
+		return NULL;
+	c->self = attr[BATON_ATTR_SELF] ? nla_get_u16(attr[BATON_ATTR_SELF]) : old->self;
+	c->detours_on = attr[BATON_ATTR_DETOURS] ? nla_get_u8(attr[BATON_ATTR_DETOURS]) : old->detours_on;
+	self.host[0] = c->self;
+	vmac_encode(c->own_mac, &self);
+	memcpy(c->host, attr[BATON_ATTR_HOSTS] ? nla_data(attr[BATON_ATTR_HOSTS]) : old->host, n_hosts * sizeof(u16));
+	add_vips(c, attr[BATON_ATTR_VIPS]);
+	add_vips(c, attr[BATON_ATTR_VIPS_MORE]);
+	for (i = 0; !attr[BATON_ATTR_VIPS] && i <= old->vip_mask; i++)
+		if (old->vip[i].family)
+			baton_conf_vip_add(c, &old->vip[i]);
+	return c;
+}
 
-			if (v->family != FLOW_V4 && v->family != FLOW_V6) {
-				NL_SET_ERR_MSG_ATTR(info->extack, a, "a VIP's family is 4 or 6");
-				return -EINVAL;
-			}
-		}
+/* The last thing that can fail is to attach to a device: then the configuration is not replaced either. */
+static int commit_with_devices(struct baton_net *bn, struct baton_conf *c, struct genl_info *info)
+{
+	const struct nlattr *set = info->attrs[BATON_ATTR_DEVICES], *a;
+	u32 ifindex[BATON_DEVICES_MAX], n = 0;
+	int err, rem;
+
+	nla_for_each_nested(a, set, rem)
+		ifindex[n++] = nla_get_u32(a);
+	rtnl_lock();
+	err = baton_devices_attach(bn, ifindex, n);
+	if (!err) {
+		baton_conf_replace(bn, c);
+		baton_devices_keep(bn, ifindex, n);
 	}
-	if (attr[BATON_ATTR_DEVICES])
-		err = check_members(attr[BATON_ATTR_DEVICES], BATON_ATTR_IFINDEX, BATON_DEVICES_MAX, info->extack);
-	if (attr[BATON_ATTR_HOSTS]) {
-		const u16 *id = nla_data(attr[BATON_ATTR_HOSTS]);
-
-		if (nla_len(attr[BATON_ATTR_HOSTS]) % sizeof(u16)) {
-			NL_SET_ERR_MSG_ATTR(info->extack, attr[BATON_ATTR_HOSTS], "half a host id");
-			return -EINVAL;
-		}
-		for (i = 0; i < nla_len(attr[BATON_ATTR_HOSTS]) / (int)sizeof(u16); i++)
-			if (!host_id_valid(id[i])) {
-				NL_SET_ERR_MSG_ATTR(info->extack, attr[BATON_ATTR_HOSTS], "host ids are 1 to 4094");
-				return -EINVAL;
-			}
-	}
+	rtnl_unlock();
+	if (err == -ENODEV)
+		NL_SET_ERR_MSG_ATTR(info->extack, set, "a device does not exist");
 	return err;
 }
 
 static int cmd_set(struct sk_buff *skb, struct genl_info *info)
 {
 	struct baton_net *bn = baton_net(genl_info_net(info));
-	const struct baton_conf *old = rcu_dereference_protected(bn->conf, true);
-	struct nlattr **attr = info->attrs, *a;
 	struct baton_conf *c;
-	struct triple self = { { 0 } };
-	u32 n_hosts = old->n_hosts, i;
-	int err, rem;
+	u32 n_vips = 0;
+	int err;
 
-	err = check_set(info);
+	err = check_set(info, &n_vips);
 	if (err)
 		return err;
-	if (attr[BATON_ATTR_HOSTS])
-		n_hosts = (u32)nla_len(attr[BATON_ATTR_HOSTS]) / sizeof(u16);
-	c = baton_conf_new(attr[BATON_ATTR_VIPS] ? count_members(attr[BATON_ATTR_VIPS], BATON_ATTR_VIP) : old->n_vips,
-			   n_hosts);
+	c = changed_conf(rcu_dereference_protected(bn->conf, true), info->attrs, n_vips);
 	if (!c)
 		return -ENOMEM;
-	c->self = attr[BATON_ATTR_SELF] ? nla_get_u16(attr[BATON_ATTR_SELF]) : old->self;
-	c->detours_on = attr[BATON_ATTR_DETOURS] ? nla_get_u8(attr[BATON_ATTR_DETOURS]) : old->detours_on;
-	self.host[0] = c->self;
-	vmac_encode(c->own_mac, &self);
-	memcpy(c->host, attr[BATON_ATTR_HOSTS] ? nla_data(attr[BATON_ATTR_HOSTS]) : old->host, n_hosts * sizeof(u16));
-	if (attr[BATON_ATTR_VIPS]) {
-		nla_for_each_nested(a, attr[BATON_ATTR_VIPS], rem)
-			baton_conf_vip_add(c, nla_data(a));
-	} else {
-		for (i = 0; i <= old->vip_mask; i++)
-			if (old->vip[i].family)
-				baton_conf_vip_add(c, &old->vip[i]);
+	if (!info->attrs[BATON_ATTR_DEVICES]) {
+		baton_conf_replace(bn, c);
+		return 0;
 	}
-	baton_conf_replace(bn, c);
-	return attr[BATON_ATTR_DEVICES] ? set_devices(bn, attr[BATON_ATTR_DEVICES]) : 0;
+	err = commit_with_devices(bn, c, info);
+	if (err)
+		baton_conf_free(c);
+	return err;
 }
 
 static struct sk_buff *reply_begin(struct genl_info *info, u8 cmd, size_t size, void **head)

@@ -75,6 +75,12 @@ bool baton_conf_has_vip(const struct baton_conf *c, const struct flow *f)
 	return false;
 }
 
+/* Of one that no packet has seen. */
+void baton_conf_free(struct baton_conf *c)
+{
+	conf_free(&c->rcu);
+}
+
 void baton_conf_replace(struct baton_net *bn, struct baton_conf *c)
 {
 	struct baton_conf *old = rcu_replace_pointer(bn->conf, c, true);

@@ -3,12 +3,15 @@
  * The module's netlink interface: generic netlink family "baton", version 1.  All of it concerns the
  * network namespace of the caller's socket, and all of it needs CAP_NET_ADMIN.
  *
- *   SET        what is not named stays as it is
+ *   SET        what is not named stays as it is; the whole message takes effect, or, with an error, nothing of it
  *                SELF u16            who we are; 0: every frame passes untouched
  *                DETOURS u8          0: never send on (the control of every claim)
  *                VIPS { VIP binary (struct baton_vip) ... }      replaces the set
+ *                VIPS_MORE { VIP ... }                           goes on with VIPS, since an attribute ends at 64 KiB;
+ *                                                                together BATON_VIPS_MAX at most (-E2BIG)
  *                HOSTS binary (u16 ...)                          whom relays go to; replaces the set
- *                DEVICES { IFINDEX u32 ... }                     attaches and detaches; replaces the set
+ *                DEVICES { IFINDEX u32 ... }                     attaches and detaches; replaces the set;
+ *                                                                -ENODEV if one does not exist
  *   GET        -> SELF, DETOURS, N_VIPS u32, N_HOSTS u32, DEVICES { IFINDEX ... }, N_WATCHED u32,
  *                 LAST_IN u64, LAST_OUT u64, LAST_COOKIE u64     CLOCK_MONOTONIC ns; 0: never
  *   COUNTERS   -> REASONS binary (u64 by enum verdict_reason)
@@ -31,7 +34,8 @@
 #define BATON_GENL_VERSION 1
 #define BATON_GENL_EVENTS "events"
 
-#define BATON_VIPS_MAX 4096
+#define BATON_VIPS_MAX 4096 /* as the eBPF path, the switch, and POP_ADDRESSES_MAX of pop/pop.h */
+#define BATON_VIPS_PER_ATTRIBUTE 2048
 #define BATON_DEVICES_MAX 64
 #define BATON_WATCH_MAX 131072
 #define BATON_WATCH_BATCH 1024 /* flows in one message */
@@ -74,6 +78,7 @@ enum baton_attribute {
 	BATON_ATTR_REASON,
 	BATON_ATTR_NEXT,
 	BATON_ATTR_PAD,
+	BATON_ATTR_VIPS_MORE,
 	BATON_ATTR_COUNT,
 };
 #define BATON_ATTR_MAX (BATON_ATTR_COUNT - 1)

@@ -80,7 +80,7 @@ static void complete_checks(struct conf *c, const struct vip *v)
 void pop_check(struct conf *c, void *object)
 {
 	struct pop *pop = object;
-	uint32_t i, weight = 0;
+	uint32_t i, weight = 0, addresses = 0;
 
 	for (i = 0; i < pop->n_switches; i++)
 		check_ports(c, pop, &pop->switches[i]);
@@ -93,7 +93,12 @@ void pop_check(struct conf *c, void *object)
 	if (pop->buckets && pop->n_hosts > pop->buckets)
 		conf_fault_at(c, &pop->host, pop, "%u hosts for %u buckets: every host needs at least one", pop->n_hosts,
 			      pop->buckets);
-	for (i = 0; i < pop->n_vips; i++)
+	for (i = 0; i < pop->n_vips; i++) {
 		complete_checks(c, &pop->vip[i]);
+		addresses += pop->vip[i].n_addresses;
+	}
+	if (addresses > POP_ADDRESSES_MAX)
+		conf_fault_at(c, &pop->vip, pop, "the VIPs have %u addresses, but a POP has at most %u", addresses,
+			      POP_ADDRESSES_MAX);
 	l7_check(c, pop);
 }

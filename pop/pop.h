@@ -20,6 +20,7 @@
 #define POP_HOSTS_MAX HOST_ID_MAX
 #define POP_SWITCHES_MAX 64
 #define POP_VIPS_MAX 1024
+#define POP_ADDRESSES_MAX 4096 /* of all VIPs: the tables of switches and hosts have so many rows */
 
 /* Where our announcements stand in the kernel, unless pop.yaml says otherwise; deploy/bird/baton.conf has the same. */
 #define ROUTE_TABLE_DEFAULT 7430

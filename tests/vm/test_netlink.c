@@ -211,6 +211,108 @@ static void what_is_right_is_taken(void **state)
 	assert_memory_not_equal(before, after, n);
 }
 
+/* --- All or nothing --------------------------------------------------------------------------------------------- */
+
+static void put_vips(struct nlmsghdr *nlh, uint16_t type, uint32_t first, uint32_t n)
+{
+	struct nlattr *nest = mnl_attr_nest_start(nlh, type);
+	uint32_t i;
+
+	for (i = first; i < first + n; i++) {
+		struct baton_vip v = { .family = FLOW_V4 };
+
+		v.addr[0] = htonl(0x0a000000 + i);
+		mnl_attr_put(nlh, BATON_ATTR_VIP, sizeof(v), &v);
+	}
+	mnl_attr_nest_end(nlh, nest);
+}
+
+/* Other VIPs, other hosts, nobody, no detours, and both ends of the wire; with `missing`, and a device that is none. */
+static struct nlmsghdr *everything(bool missing)
+{
+	struct nlmsghdr *nlh = request(family, BATON_CMD_SET, 0);
+	const uint16_t hosts[] = { 2, 3, 4, 5, 6 };
+	struct nlattr *nest;
+
+	mnl_attr_put_u16(nlh, BATON_ATTR_SELF, 9);
+	mnl_attr_put_u8(nlh, BATON_ATTR_DETOURS, 0);
+	mnl_attr_put(nlh, BATON_ATTR_HOSTS, sizeof(hosts), hosts);
+	put_vips(nlh, BATON_ATTR_VIPS, 1, 3);
+	nest = mnl_attr_nest_start(nlh, BATON_ATTR_DEVICES);
+	mnl_attr_put_u32(nlh, BATON_ATTR_IFINDEX, if_nametoindex("far"));
+	mnl_attr_put_u32(nlh, BATON_ATTR_IFINDEX, if_nametoindex("near"));
+	if (missing)
+		mnl_attr_put_u32(nlh, BATON_ATTR_IFINDEX, 99999);
+	mnl_attr_nest_end(nlh, nest);
+	return nlh;
+}
+
+static void a_missing_device_spoils_it_all(void **state)
+{
+	char before[2048], after[2048];
+	size_t n = configuration(before, sizeof(before)), m;
+
+	(void)state;
+	assert_int_equal(ask(everything(true), NULL, 0), -ENODEV);
+	assert_int_equal(configuration(after, sizeof(after)), n);
+	assert_memory_equal(before, after, n);
+	expect_detour(); /* the VIP of before, as host 1 */
+	/* The control: without that device all of it is taken. */
+	assert_int_equal(ask(everything(false), NULL, 0), 0);
+	m = configuration(after, sizeof(after));
+	assert_true(m != n || memcmp(before, after, n));
+}
+
+static uint32_t n_vips_in_force(void)
+{
+	char answer[2048];
+	const struct nlattr *a;
+
+	configuration(answer, sizeof(answer));
+	mnl_attr_for_each(a, (struct nlmsghdr *)answer, sizeof(struct genlmsghdr))
+		if (mnl_attr_get_type(a) == BATON_ATTR_N_VIPS)
+			return mnl_attr_get_u32(a);
+	fail_msg("no N_VIPS");
+	return 0;
+}
+
+static void as_many_vips_as_there_may_be(void **state)
+{
+	struct address *a = calloc(BATON_VIPS_MAX + 1, sizeof(*a));
+	struct vip vip[2] = { { .name = "many", .address = a, .n_addresses = BATON_VIPS_MAX - 1 },
+			      { .name = "last", .address = a + BATON_VIPS_MAX - 1, .n_addresses = 1 } };
+	struct nlmsghdr *nlh;
+	uint32_t i;
+
+	(void)state;
+	assert_non_null(a);
+	for (i = 0; i <= BATON_VIPS_MAX; i++) {
+		a[i].family = AF_INET;
+		a[i].v4.s_addr = htonl(0x0a000000 + i);
+	}
+	a[BATON_VIPS_MAX - 1].v4.s_addr = htonl(0xc6336450); /* the one that is asked for, at the very end */
+	assert_int_equal(datapath_module.set_vips(path, vip, 1), 0);
+	assert_int_equal(n_vips_in_force(), BATON_VIPS_MAX - 1);
+	assert_int_equal(datapath_module.set_vips(path, vip, 2), 0);
+	assert_int_equal(n_vips_in_force(), BATON_VIPS_MAX);
+	expect_detour();
+	/* One more is refused, by the agent's side and by the module, and changes nothing. */
+	vip[1].n_addresses = 2;
+	assert_int_equal(datapath_module.set_vips(path, vip, 2), -E2BIG);
+	nlh = request(family, BATON_CMD_SET, 0);
+	put_vips(nlh, BATON_ATTR_VIPS, 1, BATON_VIPS_PER_ATTRIBUTE);
+	put_vips(nlh, BATON_ATTR_VIPS_MORE, BATON_VIPS_PER_ATTRIBUTE + 1, BATON_VIPS_MAX - BATON_VIPS_PER_ATTRIBUTE + 1);
+	assert_int_equal(ask(nlh, NULL, 0), -E2BIG);
+	assert_int_equal(n_vips_in_force(), BATON_VIPS_MAX);
+	expect_detour();
+	/* The second half alone would not say what it goes on with. */
+	nlh = request(family, BATON_CMD_SET, 0);
+	put_vips(nlh, BATON_ATTR_VIPS_MORE, 1, 1);
+	assert_int_equal(ask(nlh, NULL, 0), -EINVAL);
+	assert_int_equal(n_vips_in_force(), BATON_VIPS_MAX);
+	free(a);
+}
+
 static void cut_messages(void **state)
 {
 	char before[2048], after[2048];
@@ -326,7 +428,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(what_is_right_is_taken), CASE(what_is_wrong_is_refused),  CASE(cut_messages),
-		CASE(random_requests),	      CASE(a_vanished_device_is_told),
+		CASE(random_requests),	      CASE(a_vanished_device_is_told), CASE(a_missing_device_spoils_it_all),
+		CASE(as_many_vips_as_there_may_be),
 	};
 
 	if (unshare(CLONE_NEWNET)) {
