@@ -10,6 +10,7 @@
 
 #include "l7/client.h"
 #include "l7/exchange.h"
+#include "l7/handoff.h"
 #include "l7/worker.h"
 
 #define LINE_MAX_BYTES 4096 /* a longer line has its texts cut */
@@ -182,6 +183,28 @@ static void combined(struct line *l, const struct access_log *log, const struct 
 	put_text(l, "\"\n");
 }
 
+/* Which connection it was, where its packets come in, who answered, and why from there. */
+static void put_move(struct line *l, const struct exchange *x)
+{
+	static const char *const mode[] = { [MODE_PROXY] = "proxy", [MODE_HERE] = "here", [MODE_HANDOFF] = "handoff" };
+	uint16_t self = handoff_self(x->w);
+	char cid[32];
+
+	put(l, cid, (size_t)snprintf(cid, sizeof(cid), ",\"cid\":\"%016llx\"", (unsigned long long)x->owner->cid));
+	put_text(l, ",\"mode\":\"");
+	put_text(l, mode[x->mode]);
+	put_text(l, "\"");
+	if (!self)
+		return;
+	put_number(l, ",\"ingress\":", x->owner->ingress ? x->owner->ingress : self);
+	put_number(l, ",\"owner\":", self);
+	if (x->reason < REASONS) {
+		put_text(l, ",\"reason\":\"");
+		put_text(l, move_reason_name((enum move_reason)x->reason));
+		put_text(l, "\"");
+	}
+}
+
 static void json(struct line *l, const struct access_log *log, const struct exchange *x, uint64_t end_ns)
 {
 	put_text(l, "{\"time\":\"");
@@ -214,7 +237,9 @@ static void json(struct line *l, const struct access_log *log, const struct exch
 	}
 	put_text(l, ",\"agent\":\"");
 	span(l, x, x->log_agent);
-	put_text(l, "\",\"mode\":\"proxy\"}\n");
+	put_text(l, "\"");
+	put_move(l, x);
+	put_text(l, "}\n");
 }
 
 void access_log_exchange(struct worker *w, const struct exchange *x, uint64_t end_ns)

@@ -264,7 +264,11 @@ void backend_acquire(struct exchange *x)
 	int i;
 
 	wpool_tried(x);
-	i = pool_pick(p->pool, &x->key, x->tried, now);
+	if (x->pick >= 0 && x->pick_at == p->configured)
+		i = x->pick;
+	else
+		i = pool_pick(p->pool, &x->key, x->tried, now);
+	x->pick = -1;
 	if (i == POOL_NONE) {
 		stats_inc(x->w->stats.no_backend);
 		exchange_no_backend(x, 503, "no backend is up");

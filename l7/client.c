@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "l7/handoff.h"
 #include "l7/tls.h"
 
 static void client_bury(struct grave *g)
@@ -18,10 +19,20 @@ static void client_bury(struct grave *g)
 	free(LINK_OF(g, struct client, grave));
 }
 
-void client_close(struct client *c)
+static void client_end(struct client *c)
 {
 	struct worker *w = c->s.w;
 
+	link_out(&c->link);
+	w->n_clients--;
+	stats_inc(w->stats.closed);
+	stream_close(&c->s);
+	snapshot_unref(c->snapshot);
+	worker_bury(w, &c->grave, client_bury);
+}
+
+void client_close(struct client *c)
+{
 	if (c->dead)
 		return;
 	c->dead = true;
@@ -30,12 +41,20 @@ void client_close(struct client *c)
 		h2_gone(c);
 	else
 		h1_gone(c);
-	link_out(&c->link);
-	w->n_clients--;
-	stats_inc(w->stats.closed);
-	stream_close(&c->s);
-	snapshot_unref(c->snapshot);
-	worker_bury(w, &c->grave, client_bury);
+	if (c->place)
+		handoff_closed(c);
+	client_end(c);
+}
+
+void client_left(struct client *c)
+{
+	c->dead = true;
+	timer_stop(&c->timer);
+	if (c->x)
+		exchange_forget(c->x);
+	c->x = NULL;
+	c->place = NULL;
+	client_end(c);
 }
 
 static uint32_t wait_ms(const struct client *c)
@@ -231,22 +250,17 @@ static void on_timeout(struct timer *t)
 	client_close(c);
 }
 
-void client_accept(struct worker *w, struct snapshot *snapshot, const struct edge *edge, int fd,
-		   const struct sockaddr_storage *peer)
+static struct client *client_new(struct worker *w, struct snapshot *snapshot, const struct edge *edge, int fd)
 {
 	struct client *c = calloc(1, sizeof(*c));
 	socklen_t len = sizeof(c->local);
-	int one = 1;
 
 	if (!c) {
 		close(fd);
-		return;
+		return NULL;
 	}
-	memcpy(&c->peer, peer, sizeof(c->peer));
 	getsockname(fd, (struct sockaddr *)&c->local, &len);
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	if (getrandom(&c->cid, sizeof(c->cid), GRND_NONBLOCK) < 0)
-		c->cid = monotonic_ns();
+	c->last_route = ROUTE_NONE;
 	c->snapshot = snapshot_ref(snapshot);
 	c->edge = edge;
 	c->since_ms = monotonic_ms();
@@ -261,6 +275,31 @@ void client_accept(struct worker *w, struct snapshot *snapshot, const struct edg
 	w->n_clients++;
 	stats_inc(w->stats.accepted);
 	stream_open(&c->s, w, fd);
+	return c;
+}
+
+struct client *client_arrive(struct worker *w, struct snapshot *snapshot, const struct edge *edge, int fd)
+{
+	struct client *c = client_new(w, snapshot, edge, fd);
+	socklen_t len = sizeof(c->peer);
+
+	if (c)
+		getpeername(fd, (struct sockaddr *)&c->peer, &len);
+	return c;
+}
+
+void client_accept(struct worker *w, struct snapshot *snapshot, const struct edge *edge, int fd,
+		   const struct sockaddr_storage *peer)
+{
+	struct client *c = client_new(w, snapshot, edge, fd);
+	int one = 1;
+
+	if (!c)
+		return;
+	memcpy(&c->peer, peer, sizeof(c->peer));
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (getrandom(&c->cid, sizeof(c->cid), GRND_NONBLOCK) < 0)
+		c->cid = monotonic_ns();
 	if (edge->tls) {
 		c->s.tls = tls_accept(edge->tls);
 		client_wait(c, WAIT_HANDSHAKE);

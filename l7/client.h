@@ -12,6 +12,7 @@
 #define LINGER_MS 1000 /* how long we read on after our FIN, so that a reset does not eat the answer */
 
 struct h2;
+struct place;
 
 union client_address {
 	struct sockaddr_in v4;
@@ -35,6 +36,16 @@ struct client {
 	uint8_t wait; /* enum client_wait */
 	bool secure, lingering, dead;
 
+	struct place *place; /* in l7/handoff.h; NULL: it has not moved, nor tried to */
+	uint16_t ingress;    /* host id of where the network brings its packets; 0: here */
+	uint32_t moves;
+	uint64_t octets;     /* that were transferred before it came here */
+	uint32_t last_route; /* and backend, of the request before */
+	uint64_t last_backend;
+	size_t head_n;	     /* moving: of the request that it moves for, at the beginning of s.in */
+	bool moving;	     /* frozen: neither here nor there */
+	bool arrived;	     /* its next request is why it came here */
+
 	struct h2 *h2; /* NULL: HTTP/1 */
 
 	struct exchange *x;
@@ -47,7 +58,10 @@ struct client {
 
 void client_accept(struct worker *w, struct snapshot *snapshot, const struct edge *edge, int fd,
 		   const struct sockaddr_storage *peer);
+/* One that came from another host.  NULL: fd is closed. */
+struct client *client_arrive(struct worker *w, struct snapshot *snapshot, const struct edge *edge, int fd);
 void client_close(struct client *c); /* at once */
+void client_left(struct client *c);  /* it lives on another host: gone from here without a word to anybody */
 void client_linger(struct client *c); /* what is to be sent is sent, then closed */
 void client_wait(struct client *c, enum client_wait wait);
 void client_await_answer(struct client *c); /* a request is whole: nothing of the client's is due */
@@ -58,6 +72,7 @@ void client_drain(struct client *c);
 void h1_begin(struct client *c);
 void h1_input(struct client *c);
 void h1_room(struct client *c);
+void h1_resume(struct client *c); /* it does not move: its request is served from here */
 void h1_gone(struct client *c); /* the connection ends: lets go of its exchange */
 
 int h2_begin(struct client *c); /* 0, -ENOMEM */

@@ -12,7 +12,7 @@
  *       routes:
  *         - {host: "*.example.net", path: /img/, extension: [jpg, png], pool: images}
  *         - {method: [PUT, DELETE], header: {x-tier: gold}, pool: store}
- *         - {pool: web}
+ *         - {pool: web, mode: auto}     # auto | proxy | handoff
  *   pools:
  *     - name: web
  *       policy: affinity            # round_robin | least_connections | affinity | lard
@@ -24,6 +24,7 @@
  *       limits: {connections: 1000, queue: 1000}
  *       retries: 2
  *       proxy_protocol: false
+ *   handoff: {port: 7440}           # connections move to the host that answers; without it all is proxied
  *   access_log: {path: /var/log/baton/access.log, format: json}
  *   store: {directory: /srv/objects, port: 7480, object_max: 1G, writable: true}
  */
@@ -78,6 +79,9 @@ struct header_match {
 	char value[EDGE_HOST_LEN]; /* empty: present */
 };
 
+/* Who answers a route's clients: auto decides by size and affinity (l7/move_policy.h). */
+enum route_mode { ROUTE_AUTO, ROUTE_PROXY, ROUTE_HANDOFF };
+
 /* All that is given must match; empty: any.  The first route that matches is taken. */
 struct route_conf {
 	char host[EDGE_HOST_LEN];     /* exact, or "*.example.net" */
@@ -91,6 +95,7 @@ struct route_conf {
 	uint32_t n_headers;
 	char pool_name[EDGE_NAME_LEN];
 	uint32_t pool;		      /* index into pools */
+	enum route_mode mode;
 };
 
 struct edge_conf {
@@ -116,6 +121,13 @@ struct store_conf {
 	bool writable;		      /* PUT and DELETE */
 };
 
+struct handoff_conf {
+	bool enabled;		      /* it has a port */
+	uint16_t port;		      /* of the first worker's sessions with other hosts, such as 7440; worker i has port + i */
+	uint64_t queue_max;	      /* bytes in one of a connection's two queues: more, and it is proxied; 64K */
+	uint32_t max_connections;     /* that came from other hosts, per worker; 100000 */
+};
+
 enum access_format { ACCESS_JSON, ACCESS_COMBINED };
 
 struct access_log_conf {
@@ -130,6 +142,7 @@ struct l7_conf {
 	uint32_t n_pools;
 	struct store_conf store;
 	struct access_log_conf access_log;
+	struct handoff_conf handoff;
 };
 
 #endif

@@ -218,6 +218,7 @@ static const struct conf_field header_field[] = {
 };
 static const struct conf_schema header_schema = { "header", sizeof(struct header_match), header_field, .check = NULL };
 
+static const char *const mode_words[] = { [ROUTE_AUTO] = "auto", [ROUTE_PROXY] = "proxy", [ROUTE_HANDOFF] = "handoff", NULL };
 static const struct conf_field route_field[] = {
 	{ "host", CONF_AT(struct route_conf, host), .type = &conf_text, .min = 1 },
 	{ "path", CONF_AT(struct route_conf, path), .type = &conf_path },
@@ -226,6 +227,7 @@ static const struct conf_field route_field[] = {
 	{ "method", CONF_ITEMS(struct route_conf, method, n_methods), .shape = CONF_LIST, .type = &method_type, .max = 16 },
 	{ "header", CONF_ITEMS(struct route_conf, header, n_headers), .shape = CONF_MAP, .schema = &header_schema, .max = 16 },
 	{ "pool", CONF_AT(struct route_conf, pool_name), .type = &conf_name, .required = true },
+	{ "mode", CONF_AT(struct route_conf, mode), .type = &conf_choice, .words = mode_words, .unless = "auto" },
 	{ 0 },
 };
 static const struct conf_schema route_schema = { "route", sizeof(struct route_conf), route_field, .check = NULL };
@@ -278,7 +280,7 @@ static void edge_check(struct conf *c, const void *object)
 
 const struct conf_schema edge_schema = { "edge", sizeof(struct edge_conf), edge_field, .check = edge_check };
 
-/* --- store, access log -------------------------------------------------------------------------------- */
+/* --- store, hand-off, access log -------------------------------------------------------------------------------- */
 
 static const struct conf_field store_field[] = {
 	{ "directory", CONF_AT(struct store_conf, directory), .type = &conf_path },
@@ -288,6 +290,15 @@ static const struct conf_field store_field[] = {
 	{ 0 },
 };
 const struct conf_schema store_schema = { "store", sizeof(struct store_conf), store_field, .check = NULL };
+
+static const struct conf_field handoff_field[] = {
+	{ "port", CONF_AT(struct handoff_conf, port), .type = &conf_integer, .unless = "0", .max = 65535 },
+	{ "queue", CONF_AT(struct handoff_conf, queue_max), .type = &size_type, .unless = "64K" },
+	{ "connections", CONF_AT(struct handoff_conf, max_connections), .type = &conf_integer, .unless = "100000", .min = 1,
+	  .max = 10000000 },
+	{ 0 },
+};
+const struct conf_schema handoff_schema = { "handoff", sizeof(struct handoff_conf), handoff_field, .check = NULL };
 
 static const char *const format_words[] = { [ACCESS_JSON] = "json", [ACCESS_COMBINED] = "combined", NULL };
 static const struct conf_field access_log_field[] = {
@@ -364,6 +375,7 @@ void l7_check(struct conf *c, struct pop *pop)
 	uint32_t i;
 
 	pop->l7.store.enabled = *pop->l7.store.directory;
+	pop->l7.handoff.enabled = pop->l7.handoff.port;
 	for (i = 0; i < pop->l7.n_pools; i++)
 		complete_pool(c, pop, &pop->l7.pool[i]);
 	for (i = 0; i < pop->l7.n_edges; i++)

@@ -11,6 +11,8 @@
 
 #include "base/clock.h"
 #include "l7/access.h"
+#include "l7/handoff.h"
+#include "l7/hash.h"
 #include "l7/pump.h"
 #include "l7/trailer.h"
 
@@ -222,6 +224,11 @@ unsigned exchange_new(struct worker *w, const struct exchange_request *r, struct
 	client = client_address(r->peer, &n_client, text);
 	memcpy(x->client_text, text, sizeof(text));
 	x->key.hash = route_key(conf, h, client, n_client);
+	x->pick = -1;
+	x->route = r->edge->first_route + at;
+	x->reason = REASONS;
+	if (w->handoff)
+		x->object = hash_bytes(head_text(h, h->path), h->path.n, hash_bytes(head_text(h, h->host), h->host.n, 5));
 	write_head(x, r);
 	stats_inc(w->stats.active);
 	stats_inc(w->stats.requests[h->version == 20 ? 2 : h->version - 10]);
@@ -238,6 +245,15 @@ static void settle(struct exchange *x, enum backend_outcome outcome)
 		pool_end(x->pool->pool, x->backend->index, &x->key, outcome, monotonic_ms());
 	backend_ref_put(x->backend);
 	x->backend = NULL;
+}
+
+void exchange_forget(struct exchange *x)
+{
+	struct wpool *p = x->pool;
+
+	stats_add(x->w->stats.active, -1);
+	free(x);
+	wpool_release(p);
 }
 
 static void finish(struct exchange *x)
@@ -306,6 +322,8 @@ static void complete(struct exchange *x, bool keep)
 
 	timer_stop(&x->timer);
 	settle(x, x->status >= 500 ? OUTCOME_SERVER_ERROR : OUTCOME_OK);
+	if (x->w->handoff)
+		handoff_learn(x);
 	x->conn = NULL;
 	backend_release(c, keep && x->request_done);
 	x->state = EXCHANGE_DONE;

@@ -54,6 +54,11 @@ struct exchange {
 	struct link link; /* in the pool's queue */
 	struct timer timer;
 	struct pool_key key;
+	int pick;	      /* who was chosen before it began, as of the pool's configuration pick_at; -1: nobody */
+	uint32_t pick_at;
+	uint32_t route;	      /* its number in the configuration */
+	uint64_t object;      /* hash of what is asked for */
+	uint8_t mode, reason; /* enum move_mode, move_reason; reason is REASONS where nothing was to be decided */
 	uint64_t tried;	      /* by index, as of the pool's configuration tried_at: wpool_tried() */
 	uint32_t tried_at;
 	uint8_t attempts, state, method, version, interim; /* interim: answers before the answer */
@@ -94,6 +99,7 @@ struct exchange_request {
 /* A request whose head is w->head.  0 and *out, or the status to refuse with (404: no route). */
 unsigned exchange_new(struct worker *w, const struct exchange_request *r, struct exchange **out);
 void exchange_start(struct exchange *x);
+void exchange_forget(struct exchange *x); /* not begun: somebody else serves it */
 /* Body bytes: returns how many were taken; pull() is called when more can be.  end: these are the last. */
 size_t exchange_body(struct exchange *x, const uint8_t *p, size_t n, bool end);
 bool exchange_ready(const struct exchange *x); /* for body bytes */

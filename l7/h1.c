@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "l7/access.h"
 #include "l7/client.h"
+#include "l7/handoff.h"
 #include "l7/tls.h"
 #include "l7/trailer.h"
 
@@ -522,10 +523,19 @@ static bool begin(struct client *c)
 	c->body_seen = 0;
 	memset(&c->chunked, 0, sizeof(c->chunked));
 	c->answer_begun = c->answer_chunked = false;
+	if (w->handoff && handoff_try(c, n))
+		return true;
 	buffer_consume(in, n);
 	client_await_answer(c);
 	exchange_start(c->x);
 	return true;
+}
+
+void h1_resume(struct client *c)
+{
+	buffer_consume(&c->s.in, c->head_n);
+	client_await_answer(c);
+	exchange_start(c->x);
 }
 
 static void next(struct client *c)

@@ -18,11 +18,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/ctl.h"
 #include "base/log.h"
 #include "l7/backend.h"
+#include "l7/handoff.h"
 #include "l7/ticket.h"
 #include "l7/l7d.h"
 #include "l7/object_server.h"
@@ -153,6 +155,72 @@ static void apply_store(struct l7d *d, const struct store_conf *conf)
 		worker_call(d->worker[i], object_server_attach, d->store);
 }
 
+/* --- hand-off ---------------------------------------------------------------------------------------------- */
+static void held_came(evutil_socket_t fd, short what, void *ctx)
+{
+	struct l7d *d = ctx;
+
+	(void)fd;
+	(void)what;
+	handoff_host_poll(d->handoff);
+}
+
+static void held_ages(evutil_socket_t fd, short what, void *ctx)
+{
+	struct l7d *d = ctx;
+
+	(void)fd;
+	(void)what;
+	handoff_host_age(d->handoff);
+}
+
+/* Like the agent's: BATON_PIN_DIR, or a directory of bpffs; one for each POP and host. */
+static void pin_dir_of(const struct pop *pop, const struct host_conf *host, char dir[256])
+{
+	const char *base = getenv("BATON_PIN_DIR");
+
+	base = base ? base : "/sys/fs/bpf/baton";
+	(void)mkdir(base, 0700); /* what fails next names it */
+	snprintf(dir, 256, "%s/%s-%s-rows", base, pop->name, host->name);
+}
+
+/* Rows, TAP and sessions, with the first configuration that has a `handoff` section, for life. */
+static void apply_handoff(struct l7d *d, const struct pop *pop)
+{
+	const struct timeval often = { .tv_usec = 100000 };
+	uint16_t self = tls_identity_self(d->daemon.tls)->id;
+	const struct host_conf *host = pop_host(pop, self);
+	char (*link)[IF_NAMESIZE], dir[256], why[256];
+	struct handoff_host_conf conf = { .self = self, .tls_dir = d->daemon.tls_dir, .pin_dir = dir };
+	uint32_t i;
+
+	if (!pop->l7.handoff.enabled || d->handoff)
+		return;
+	if (!host) {
+		log_error("hand-off: the certificate in %s is of host %u, which is not in pop.yaml: all is proxied", d->daemon.tls_dir, self);
+		return;
+	}
+	link = calloc(host->n_links ? host->n_links : 1, sizeof(*link));
+	if (!link)
+		abort();
+	for (i = 0; i < host->n_links; i++)
+		memcpy(link[i], host->link[i].ifname, IF_NAMESIZE);
+	conf.link = (const char(*)[IF_NAMESIZE])link;
+	conf.n_links = host->n_links;
+	pin_dir_of(pop, host, dir);
+	if (handoff_host_open(&conf, &d->handoff, why, sizeof(why))) {
+		log_error("%s: all is proxied", why);
+	} else {
+		d->held = event_new(d->daemon.base, handoff_host_fd(d->handoff), EV_READ | EV_PERSIST, held_came, d);
+		d->aging = event_new(d->daemon.base, -1, EV_PERSIST, held_ages, d);
+		if (!d->held || !d->aging || event_add(d->held, NULL) || event_add(d->aging, &often))
+			abort();
+		for (i = 0; i < d->n_workers; i++)
+			worker_call(d->worker[i], handoff_attach, d->handoff);
+	}
+	free(link);
+}
+
 /* 0, or the reason is in d->alarm and what was in force stays. */
 static int install(struct l7d *d, const struct pop *pop, uint64_t index)
 {
@@ -166,6 +234,7 @@ static int install(struct l7d *d, const struct pop *pop, uint64_t index)
 	d->alarm[0] = 0;
 	snapshot_unref(d->snapshot);
 	d->snapshot = s;
+	apply_handoff(d, pop);
 	for (i = 0; i < d->n_workers; i++)
 		worker_call(d->worker[i], take_snapshot, snapshot_ref(s));
 	l7_checks_set(d->checks, &s->conf);
@@ -453,6 +522,11 @@ static void stop(struct l7d *d)
 		object_server_stop(d->store);
 	for (i = 0; i < d->n_workers; i++)
 		worker_stop(d->worker[i]);
+	if (d->held)
+		event_free(d->held);
+	if (d->aging)
+		event_free(d->aging);
+	handoff_host_close(d->handoff);
 	object_server_free(d->store);
 	flush_log(d);
 	for (i = 0; i < d->n_workers; i++)

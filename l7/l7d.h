@@ -9,6 +9,7 @@
 #include "l7/checks.h"
 #include "l7/worker.h"
 
+struct handoff_host;
 struct ctl_server;
 struct ctl_request;
 struct object_server;
@@ -27,6 +28,8 @@ struct l7d {
 	struct object_server *store; /* NULL: none */
 	struct store_conf store_conf; /* what it was started with */
 	struct event *flush, *drained;
+	struct handoff_host *handoff; /* NULL: all is proxied */
+	struct event *held, *aging;
 	int log_fd;
 	char log_path[EDGE_PATH_LEN];
 	char alarm[512]; /* why the last configuration is not in force; empty: it is */

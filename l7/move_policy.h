@@ -20,6 +20,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "l7/conf.h"
+
 #define MOVE_PAYS_PLAIN (256u << 10)
 #define MOVE_PAYS_TLS (200u << 10)
 #define MOVE_STAY_MAX 256	 /* requests that are believed to follow, at most */
@@ -53,7 +55,7 @@ enum move_reason {
 };
 
 struct move_question {
-	enum { ROUTE_AUTO, ROUTE_PROXY, ROUTE_HANDOFF } route_mode;
+	enum route_mode route_mode;
 	bool protocol_moves; /* HTTP/1, no upgrade */
 	bool upload;
 	bool here;	     /* the backend is this process */

@@ -87,6 +87,29 @@ static void collect_backends(struct l7d *d, struct metrics *m)
 	metric_sample(m, SUM(d, log_lost), NULL);
 }
 
+static void collect_moves(struct l7d *d, struct metrics *m)
+{
+	unsigned i;
+
+	metric_family(m, "baton_l7_handoff_sessions", METRIC_GAUGE, "Sessions with the workers of other hosts.");
+	metric_sample(m, SUM(d, sessions), NULL);
+	metric_family(m, "baton_l7_handoff_decisions_total", METRIC_COUNTER, "Requests by what was decided, and why.");
+	for (i = 0; i < REASONS; i++)
+		metric_sample(m, SUM(d, move_reasons[i]), "mode", i < REASON_STAYS ? "proxy" : i == REASON_STAYS ? "here" : "handoff",
+			      "reason", move_reason_name((enum move_reason)i), NULL);
+	metric_family(m, "baton_l7_handoffs_total", METRIC_COUNTER, "Moves that began here, by how they ended.");
+	metric_sample(m, SUM(d, moves_given), "outcome", "given", NULL);
+	metric_sample(m, SUM(d, moves_resumed), "outcome", "resumed", NULL);
+	metric_sample(m, SUM(d, moves_lost), "outcome", "lost", NULL);
+	metric_family(m, "baton_l7_handoffs_taken_total", METRIC_COUNTER, "Connections that came from other hosts.");
+	metric_sample(m, SUM(d, moves_taken), NULL);
+	metric_family(m, "baton_l7_handoffs_refused_total", METRIC_COUNTER, "Offers of other hosts that were refused.");
+	for (i = REFUSE_BUSY; i < REFUSE_REASONS; i++)
+		metric_sample(m, SUM(d, moves_refused[i]), "why", move_refusal_name((uint8_t)i), NULL);
+	metric_family(m, "baton_l7_handoffs_reset_total", METRIC_COUNTER, "Connections that came and that no packet reached any more.");
+	metric_sample(m, SUM(d, moves_ended), NULL);
+}
+
 void l7d_collect(void *ctx, struct metrics *m)
 {
 	static const char *const name[] = { "handshake", "head", "queue", "connect", "answer", "total" };
@@ -96,6 +119,8 @@ void l7d_collect(void *ctx, struct metrics *m)
 
 	collect_clients(d, m);
 	collect_backends(d, m);
+	if (d->handoff)
+		collect_moves(d, m);
 	for (i = 0; i < STATS_BOUNDS; i++)
 		bound[i] = STATS_BOUND_FIRST_US * 1e-6 * (double)(1u << i);
 	metric_family(m, "baton_l7_phase_seconds", METRIC_HISTOGRAM, "Time of a request's phases.");

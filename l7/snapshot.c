@@ -89,6 +89,14 @@ struct snapshot *snapshot_new(const struct pop *pop, uint64_t index, char *why, 
 	copy_conf(&s->conf, &pop->l7);
 	s->n_edges = s->conf.n_edges;
 	s->edge = calloc(s->n_edges ? s->n_edges : 1, sizeof(*s->edge));
+	s->n_hosts = pop->n_hosts;
+	s->host = calloc(s->n_hosts ? s->n_hosts : 1, sizeof(*s->host));
+	for (i = 0; s->host && i < s->n_hosts; i++)
+		s->host[i] = (struct other_host){ pop->host[i].id, pop->host[i].management };
+	for (i = 0; i < s->n_edges; i++) {
+		s->edge[i].first_route = s->n_routes;
+		s->n_routes += s->conf.edge[i].n_routes;
+	}
 	for (i = 0; i < s->n_edges; i++)
 		if (make_edge(&s->edge[i], pop, &s->conf.edge[i], why, why_len)) {
 			snapshot_unref(s);
@@ -115,8 +123,20 @@ void snapshot_unref(struct snapshot *s)
 		tls_context_free(s->edge[i].tls);
 	}
 	free(s->edge);
+	free(s->host);
 	free_conf(&s->conf);
 	free(s);
+}
+
+const struct edge *snapshot_edge_at(const struct snapshot *s, const struct address *a, uint16_t port)
+{
+	uint32_t i, k;
+
+	for (i = 0; i < s->n_edges; i++)
+		for (k = 0; s->edge[i].conf->port == port && k < s->edge[i].n_addresses; k++)
+			if (address_equal(&s->edge[i].address[k], a))
+				return &s->edge[i];
+	return NULL;
 }
 
 const struct edge *snapshot_edge(const struct snapshot *s, const char *vip, uint16_t port)

@@ -20,7 +20,14 @@ struct edge {
 	struct address *address;
 	uint32_t n_addresses;
 	struct route_table *routes;
+	uint32_t first_route; /* its routes' numbers in the whole configuration begin here */
 	struct tls_context *tls; /* NULL: plain */
+};
+
+/* Another host of the POP, whose baton-l7d a connection may move to. */
+struct other_host {
+	uint16_t id;
+	struct address management;
 };
 
 struct snapshot {
@@ -28,14 +35,17 @@ struct snapshot {
 	uint64_t index; /* of the log */
 	struct l7_conf conf; /* a copy of our own */
 	struct edge *edge;
-	uint32_t n_edges;
+	uint32_t n_edges, n_routes;
+	struct other_host *host; /* all of the POP, this one too */
+	uint32_t n_hosts;
 };
 
 /* NULL and why: a certificate directory cannot be read, say.  Takes tickets from the process (l7/ticket.h). */
 struct snapshot *snapshot_new(const struct pop *pop, uint64_t index, char *why, size_t why_len);
 struct snapshot *snapshot_ref(struct snapshot *s);
 void snapshot_unref(struct snapshot *s);
-/* The edge of this VIP and port, or NULL. */
+/* The edge that has this address and port, or of this VIP and port; or NULL. */
+const struct edge *snapshot_edge_at(const struct snapshot *s, const struct address *a, uint16_t port);
 const struct edge *snapshot_edge(const struct snapshot *s, const char *vip, uint16_t port);
 
 #endif

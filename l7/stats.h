@@ -6,6 +6,8 @@
 #include <stdint.h>
 
 #include "l7/h2_guard.h"
+#include "l7/move_policy.h"
+#include "l7/move_wire.h"
 
 #define STATS_BOUNDS 16 /* of a histogram: 50 us, doubled each time, up to 1.6 s */
 #define STATS_BOUND_FIRST_US 50
@@ -31,6 +33,11 @@ struct stats {
 	uint64_t log_lost;
 	uint64_t active;			    /* requests now */
 	struct histogram phase[PHASES];
+	/* Hand-off: decisions by reason; moves that S began, by how they ended; that R took, or refused by why; that ended
+	 * because nobody reached them. */
+	uint64_t move_reasons[REASONS];
+	uint64_t moves_given, moves_resumed, moves_lost, moves_taken, moves_refused[REFUSE_REASONS], moves_ended;
+	uint64_t sessions; /* with other hosts, now */
 };
 
 void stats_observe(struct stats *s, enum phase phase, uint64_t ns);

@@ -165,6 +165,20 @@ void stream_await_write(struct stream *s)
 	}
 }
 
+void stream_freeze(struct stream *s)
+{
+	event_del(&s->read_event);
+	event_del(&s->write_event);
+	s->reading = s->writing = false;
+}
+
+void stream_thaw(struct stream *s)
+{
+	stream_read(s, true);
+	if (s->out.data)
+		stream_await_write(s);
+}
+
 bool stream_broken(struct stream *s)
 {
 	socklen_t len = sizeof(int);

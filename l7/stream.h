@@ -47,6 +47,10 @@ bool stream_broken(struct stream *s);
 /* Opens what lies in raw, when there is room in `in` again. */
 void stream_reopen(struct stream *s);
 
+/* No event until thawed: the connection moves, or does not. */
+void stream_freeze(struct stream *s);
+void stream_thaw(struct stream *s);
+
 /* To be sent with the next flush. 0 or -ENOBUFS. */
 int stream_put(struct stream *s, const void *p, size_t n);
 /* Sends what is in `out`, then p.  Returns how many bytes of p are done with (sent or sealed); the rest is the

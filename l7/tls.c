@@ -398,6 +398,26 @@ int tls_close_notify(struct tls *t, struct buffer *out)
 	return record_close_notify(t->layer, out);
 }
 
+void tls_export(const struct tls *t, struct record_state *state)
+{
+	record_export(t->layer, state);
+}
+
+struct tls *tls_import(const struct record_state *state, const char *server_name, size_t n_name)
+{
+	struct tls *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return NULL;
+	t->version = state->version;
+	t->server_name = n_name ? strndup(server_name, n_name) : NULL;
+	if (record_import(state, &t->layer)) {
+		tls_free(t);
+		return NULL;
+	}
+	return t;
+}
+
 bool tls_is_h2(const struct tls *t)
 {
 	return t->h2;

@@ -13,6 +13,7 @@
 
 #include "l7/buffer.h"
 #include "l7/conf.h"
+#include "l7/record.h"
 
 struct tls_context; /* of an edge: its certificates by name; immutable */
 struct tls;	    /* of a connection */
@@ -36,6 +37,11 @@ bool tls_done(const struct tls *t);
 int tls_open(struct tls *t, struct buffer *raw, struct buffer *plain, size_t plain_max, struct buffer *reply);
 int tls_seal(struct tls *t, const void *p, size_t n, struct buffer *out, size_t out_max);
 int tls_close_notify(struct tls *t, struct buffer *out);
+
+/* A connection moves: what its TLS is once the handshake is done (the caller wipes it), and TLS made from that; NULL: it
+ * is no state of ours. */
+void tls_export(const struct tls *t, struct record_state *state);
+struct tls *tls_import(const struct record_state *state, const char *server_name, size_t n_name);
 
 bool tls_is_h2(const struct tls *t); /* by ALPN */
 bool tls_resumed(const struct tls *t);

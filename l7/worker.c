@@ -15,6 +15,7 @@
 #include "l7/access.h"
 #include "l7/backend.h"
 #include "l7/client.h"
+#include "l7/handoff.h"
 #include "l7/record.h"
 
 #define BACKLOG 4096
@@ -252,6 +253,8 @@ void worker_configure(struct worker *w, struct snapshot *s)
 	wpools_configure(w);
 	configure_listeners(w);
 	drain_removed(w, old);
+	if (w->handoff)
+		handoff_configure(w);
 	snapshot_unref(old);
 }
 
@@ -333,6 +336,7 @@ static void release(struct worker *w)
 		listener_free(LINK_OF(w->listeners.next, struct listener, link));
 	while (!ring_empty(&w->clients))
 		client_close(LINK_OF(w->clients.next, struct client, link));
+	handoff_detach(w);
 	wpools_free(w);
 	on_sweep(-1, 0, w);
 	while (w->n_pipes--) {

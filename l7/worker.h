@@ -35,6 +35,7 @@ struct timer {
 enum host_service { HOST_SERVES, HOST_UNWELL, HOST_DRAINED };
 
 struct access_log;
+struct handoff;
 struct wpool;
 
 struct worker {
@@ -60,6 +61,7 @@ struct worker {
 	int pipe[PIPES_KEPT][2]; /* empty pipes for splice */
 	unsigned n_pipes;
 	struct access_log *log;
+	struct handoff *handoff; /* NULL: all is proxied */
 	struct stats stats;
 };
 

@@ -111,6 +111,7 @@ static const struct conf_field pop_field[] = {
 	{ "pools", CONF_ITEMS(struct pop, l7.pool, l7.n_pools), .shape = CONF_LIST, .schema = &pool_schema,
 	  .max = L7_POOLS_MAX },
 	{ "store", CONF_AT(struct pop, l7.store), .shape = CONF_STRUCT, .schema = &store_schema },
+	{ "handoff", CONF_AT(struct pop, l7.handoff), .shape = CONF_STRUCT, .schema = &handoff_schema },
 	{ "access_log", CONF_AT(struct pop, l7.access_log), .shape = CONF_STRUCT, .schema = &access_log_schema },
 	{ 0 },
 };

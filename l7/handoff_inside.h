@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the files of hand-off (l7/handoff*.c) share, and nobody else sees. */
+#ifndef L7_HANDOFF_INSIDE_H
+#define L7_HANDOFF_INSIDE_H
+
+#include <pthread.h>
+
+#include "l7/carrier.h"
+#include "l7/client.h"
+#include "l7/handoff.h"
+#include "l7/move.h"
+#include "l7/move_policy.h"
+#include "l7/rows.h"
+#include "l7/tcp_move.h"
+#include "l7/worker.h"
+
+#define PLACE_CHAINS 16384 /* a power of two */
+
+struct handoff_host {
+	uint16_t self;
+	uint64_t inc; /* of this process, random, not 0 */
+	char tls_dir[256];
+	pthread_mutex_t lock; /* of rows */
+	struct rows *rows;
+};
+
+/* What S keeps of a connection between its export and the end of the move. */
+struct moving {
+	struct tcp_move tcp; /* its queues only until the offer is sent */
+	uint64_t begun_ns, exported_ns, offered_ns;
+	uint32_t octets; /* of the letter */
+	enum move_reason reason;
+	int error;
+	uint8_t why; /* enum move_refusal */
+};
+
+/* A connection, as this worker sees it: served here, on its way, or passed on to where it is. */
+struct place {
+	struct link chain, all; /* by cid; of the worker */
+	struct grave grave;
+	struct timer timer;
+	struct handoff *h;
+	uint64_t cid;
+	struct flow flow;
+	struct client *client; /* NULL: it is not here */
+	uint16_t ingress;
+	uint32_t last;	/* the counter e of its owner, while that is us */
+	uint32_t since; /* the e by which it came */
+	uint32_t gave;	/* the e of our tenure that a passing row stands for */
+	uint64_t serial;
+	struct move_send s;
+	struct move_row row;
+	bool lets_go; /* the row is dropped as soon as the import has succeeded */
+	struct moving *moving;
+};
+
+struct handoff {
+	struct worker *w;
+	struct handoff_host *host;
+	struct tls_identity *tls;
+	struct carrier *carrier;
+	struct move_memory *memory;
+	struct move_sizes *sizes;
+	uint32_t n_routes;
+	uint16_t self;
+	size_t queue_max;
+	struct link chain[PLACE_CHAINS], all;
+	uint32_t n_places, n_arrived;
+	uint64_t serial[HOST_ID_MAX + 1];
+	struct move_backoff backoff[HOST_ID_MAX + 1];
+	uint8_t why; /* of the refusal that is being said */
+};
+
+/* --- Rows, in the kernel (handoff_row.c) -------------------------------------------------------------------- */
+void row_sync(const struct place *p);  /* the kernel's row becomes what p->row says */
+int row_hold(const struct place *p);   /* likewise, for a HOLD: 0, or -E2BIG: the table is full */
+void row_clear(const struct place *p); /* the flow has none, whosever it was */
+unsigned row_dropped(const struct place *p); /* enum row_dropped */
+/* The packets that wait: to where the row says now, or nowhere.  A frame, as if from the network. */
+void row_release(const struct place *p);
+void row_drop(const struct place *p);
+void row_inject(const struct place *p, uint8_t *frame, size_t n);
+void row_nudge(const struct place *p, const struct tcp_move *m);
+
+/* --- A client as a letter, and back (handoff_client.c) --------------------------------------------------------- */
+int freeze(struct place *p);		      /* out of the kernel: as tcp_move_export */
+int offer(struct place *p);		      /* sent, or as carrier_send or tcp_move_refresh */
+/* 0: p->client is served here from now on (h1_input is to be called for it); or enum move_refusal. */
+uint8_t thaw(struct handoff *h, struct place *p, const struct move_letter *l);
+/* Could thaw() do it, as far as can be known?  0 or enum move_refusal. */
+uint8_t could_thaw(struct handoff *h, const struct move_letter *l);
+void flow_of(const struct client *c, struct flow *f);
+
+struct place *place_find(struct handoff *h, uint64_t cid);
+struct place *place_new(struct handoff *h, uint64_t cid);
+
+#endif

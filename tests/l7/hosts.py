@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""
+A bed for hand-off: a client and N hosts on one bridge, each in its own network namespace, each host with the VIP on its
+loopback, baton-l7d, an object server with objects of its own, and a listener for everybody's connections:
+
+    c 192.0.2.200 ── bridge ──┬── h1 192.0.2.1  vMAC [1]
+                              ├── h2 192.0.2.2  vMAC [2]
+                              └── h3 192.0.2.3  vMAC [3]
+
+The client reaches the VIP by a route to one of them: its ingress host, which the test chooses.  Objects lie in the folders
+/h1/, /h2/, ... of the host that has them; routes lead there; below /proxy/ the same by a route that says `mode: proxy`.
+"""
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+from bed import BUILD, Skip, VIP, VIP6, Wrong, check, wait
+
+CLIENT = "192.0.2.200"
+SIZES = {"0": 0, "1": 1, "1k": 1 << 10, "64k": 64 << 10, "1m": 1 << 20, "16m": 16 << 20, "100m": 100 << 20}
+
+
+def vmac(i):
+    return "42:%02x:%02x:%02x:%02x:%02x" % (0x10 | i >> 8, i & 255, i >> 4 & 255, (i << 4 | i >> 8) & 255, i & 255)
+
+
+def body(host, size):
+    """The bytes of an object: another sequence on every host, and at no two places the same."""
+    return random.Random(host * 1000003 + size).randbytes(size)
+
+
+class Bed:
+    def __init__(self, hosts=3, workers=2, name="ho"):
+        if not os.access(os.path.join(BUILD, "baton-l7d"), os.X_OK):
+            raise Skip("baton-l7d is not built in " + BUILD)
+        self.n, self.workers = hosts, workers
+        self.prefix = "bt-%s-%d-" % (name, os.getpid())
+        self.dir = tempfile.mkdtemp(prefix="baton-" + name + "-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+        self.pins = "/sys/fs/bpf/" + self.prefix + "pins"
+        self.children, self.more, self.env = {}, {}, {}
+        self.build()
+
+    def path(self, *names):
+        return os.path.join(self.dir, *names)
+
+    def ns(self, node):
+        return self.prefix + node
+
+    def sh(self, command):
+        p = subprocess.run(command, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if p.returncode:
+            raise Wrong("%s: %s" % (command, p.stdout.strip()))
+        return p.stdout
+
+    def argv(self, node, argv):
+        return ["nsenter", "--net=/run/netns/" + self.ns(node)] + [str(a) for a in argv]
+
+    def run(self, node, argv, check=True, timeout=60, **kw):
+        p = subprocess.run(self.argv(node, argv), stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout, **kw)
+        if check and p.returncode:
+            raise Wrong("%s: exit %d: %s%s" % (" ".join(map(str, argv)), p.returncode, p.stdout[-500:].decode(errors="replace"),
+                                              p.stderr[-500:].decode(errors="replace")))
+        return p.stdout
+
+    # -- network
+    def build(self):
+        nodes = ["c"] + ["h%d" % i for i in range(1, self.n + 1)]
+        for node in ["s"] + nodes:
+            self.sh("ip netns add %s && ip -n %s link set lo up" % (self.ns(node), self.ns(node)))
+        self.sh("ip -n {0} link add hosts type bridge && ip -n {0} link set hosts up".format(self.ns("s")))
+        for node in nodes:
+            ns, i = self.ns(node), int(node[1:] or 200)
+            self.sh("ip -n %s link add port-%s type veth peer name eth0 netns %s" % (self.ns("s"), node, ns))
+            self.sh("ip -n {0} link set port-{1} master hosts && ip -n {0} link set port-{1} up".format(self.ns("s"), node))
+            self.run(node, ["sysctl", "-qw", "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.eth0.accept_dad=0", "net.ipv4.conf.all.rp_filter=0",
+                            "net.ipv4.conf.eth0.rp_filter=0", "net.ipv4.conf.all.arp_ignore=1", "net.ipv4.conf.all.arp_announce=2",
+                            "net.core.somaxconn=4096", "net.ipv4.tcp_max_syn_backlog=4096"])
+            if node != "c":
+                self.sh("ip -n %s link set eth0 address %s" % (ns, vmac(i)))
+                self.sh("ip -n {0} addr add {1}/32 dev lo && ip -n {0} addr add {2}/128 dev lo nodad".format(ns, VIP, VIP6))
+            self.sh("ip -n {0} link set eth0 up && ip -n {0} addr add 192.0.2.{1}/24 dev eth0 && "
+                    "ip -n {0} addr add 2001:db8:1::{1:x}/64 dev eth0 nodad".format(ns, i))
+        self.ingress(1)
+
+    def ingress(self, host):
+        self.host = host
+        self.sh("ip -n {0} route replace {1} via 192.0.2.{2} && ip -n {0} -6 route replace {3} via 2001:db8:1::{2:x}".format(
+            self.ns("c"), VIP, host, VIP6))
+
+    # -- the POP
+    def conf(self, workers=None):
+        hosts = ["h%d" % i for i in range(1, self.n + 1)]
+        routes = [dict({"path": "/%s/" % h, "pool": h}, mode=self.more.get("mode", "handoff")) for h in hosts]
+        routes += [{"path": "/proxy/%s/" % h, "pool": h, "mode": "proxy"} for h in hosts]
+        routes += self.more.get("routes", [])
+        routes.append({"pool": "all", "mode": self.more.get("mode", "handoff")})
+        edges = [{"vip": "www", "port": 80, "routes": routes},
+                 {"vip": "www", "port": 443, "http2": False, "tls": {"certificates": self.path("certs")}, "routes": routes}]
+        pop = {
+            "pop": {"name": "demo", "buckets": 256, "hash_seed": 1},
+            "controllers": [{"name": "c1", "id": 1, "listen": "192.0.2.250:7430"}],
+            "switches": [{"name": "s1", "id": 1, "management": "192.0.2.251", "bridge": "hosts", "uplinks": ["up0"],
+                          "ports": {"port-" + h: h for h in hosts}}],
+            "hosts": [{"name": h, "id": i + 1, "management": "192.0.2.%d" % (i + 1), "links": {"s1": "eth0"}} for i, h in enumerate(hosts)],
+            "vips": [{"name": "www", "addresses": [VIP, VIP6], "ports": ["80/tcp", "443/tcp"]}],
+            "edges": edges,
+            "pools": [{"name": h, "backends": [{"host": h, "port": self.more.get("port", 7480)}], "slow_start": "0s"} for h in hosts] +
+                     [{"name": "all", "policy": "affinity", "slow_start": "0s",
+                       "backends": [{"host": h, "port": self.more.get("port", 7480)} for h in hosts]}] + self.more.get("pools", []),
+            "handoff": {"port": 7440},
+        }
+        if not self.more.get("no_handoff"):
+            pop["handoff"] = dict({"port": 7440}, **self.more.get("handoff", {}))
+        else:
+            del pop["handoff"]
+        return pop
+
+    def write_conf(self):
+        for i in range(1, self.n + 1):
+            pop = dict(self.conf(), store={"directory": self.path("objects", "h%d" % i), "writable": True},
+                       access_log={"path": self.path("h%d.access" % i)})
+            with open(self.path("h%d.yaml.new" % i), "w") as f:
+                f.write(json.dumps(pop, indent=1))
+            os.rename(self.path("h%d.yaml.new" % i), self.path("h%d.yaml" % i))
+
+    def objects(self, sizes):
+        self.sums = {}
+        for i in range(1, self.n + 1):
+            for folder in ("h%d" % i, "proxy/h%d" % i):
+                os.makedirs(self.path("objects", "h%d" % i, folder), exist_ok=True)
+            for name in sizes:
+                data = body(i, SIZES[name])
+                self.sums["/h%d/%s" % (i, name)] = self.sums["/proxy/h%d/%s" % (i, name)] = hashlib.sha256(data).hexdigest()
+                for folder in ("h%d" % i, "proxy/h%d" % i):
+                    with open(self.path("objects", "h%d" % i, folder, name), "wb") as f:
+                        f.write(data)
+
+    def start(self, sizes=("0", "1", "1k", "64k", "1m")):
+        baton = os.path.join(BUILD, "baton")
+        subprocess.run([baton, "pki", "init", "--dir", self.path("pki"), "--pop", "demo"], check=True, stdout=subprocess.DEVNULL)
+        for i in range(1, self.n + 1):
+            subprocess.run([baton, "pki", "issue", "--dir", self.path("pki"), "--role", "edge", "--id", str(i)], check=True,
+                           stdout=subprocess.DEVNULL)
+        os.makedirs(self.path("certs"))
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj",
+                        "/CN=www.example.net", "-addext", "subjectAltName=DNS:www.example.net", "-keyout", self.path("key"), "-out",
+                        self.path("crt")], check=True, stderr=subprocess.DEVNULL)
+        with open(self.path("certs", "www.pem"), "w") as out:
+            out.write(open(self.path("crt")).read() + open(self.path("key")).read())
+        os.makedirs(self.pins)
+        self.objects(sizes)
+        self.write_conf()
+        for i in range(1, self.n + 1):
+            self.l7d(i)
+        self.await_sessions()
+
+    def l7d(self, i, *args):
+        for d in ("run", "state"):
+            os.makedirs(self.path("h%d" % i, d), exist_ok=True)
+        log = open(self.path("h%d.log" % i), "ab")
+        self.children["h%d" % i] = subprocess.Popen(
+            self.argv("h%d" % i, [os.path.join(BUILD, "baton-l7d"), "--standalone", "--workers", self.workers, "--drain", "1", "--config",
+                                  self.path("h%d.yaml" % i), "--tls", self.path("pki", "edge-%d" % i), "--run", self.path("h%d" % i, "run"),
+                                  "--state", self.path("h%d" % i, "state"), "--metrics", "127.0.0.1:9746", *args]),
+            stdout=log, stderr=log, env=dict(os.environ, BATON_PIN_DIR=self.pins, **self.env))
+        wait("baton-l7d of h%d" % i, lambda: self.ask(i, "status"))
+        wait("listeners of h%d" % i, lambda: VIP in self.run("h%d" % i, ["ss", "-Hltn", "sport", "= 443"]).decode())
+
+    def await_sessions(self, up=None):
+        """Each pair of hosts that run, each worker."""
+        running = [i for i in range(1, self.n + 1) if "h%d" % i in self.children]
+        want = up if up is not None else (len(running) - 1) * self.workers
+        for i in running:
+            wait("sessions of h%d" % i, lambda i=i: self.metric(i, "baton_l7_handoff_sessions") == want, 15)
+
+    def pid(self, i):
+        """Of the daemon itself: nsenter has become it."""
+        return self.children["h%d" % i].pid
+
+    def end(self, i, sig=signal.SIGTERM):
+        p = self.children.pop("h%d" % i)
+        p.send_signal(sig)
+        p.wait(10)
+        return p.returncode
+
+    def log(self, i):
+        with open(self.path("h%d.log" % i), errors="replace") as f:
+            return f.read()
+
+    def access(self, i):
+        time.sleep(0.3)  # written five times a second
+        with open(self.path("h%d.access" % i)) as f:
+            return [json.loads(line) for line in f]
+
+    def ask(self, i, verb, **args):
+        try:
+            with socket.socket(socket.AF_UNIX) as s:
+                s.settimeout(5)
+                s.connect(self.path("h%d" % i, "run", "l7d.sock"))
+                s.sendall(json.dumps(dict(args, verb=verb)).encode() + b"\n")
+                answer = b""
+                while not answer.endswith(b"\n"):
+                    more = s.recv(65536)
+                    if not more:
+                        break
+                    answer += more
+            return json.loads(answer)
+        except (OSError, ValueError):
+            return None
+
+    def metrics(self, i):
+        return self.run("h%d" % i, ["curl", "-s", "http://127.0.0.1:9746/metrics"], check=False).decode()
+
+    def metric(self, i, name, **labels):
+        total = 0.0
+        for line in self.metrics(i).splitlines():
+            head, _, value = line.rpartition(" ")
+            if head.split("{")[0] == name and all('%s="%s"' % kv in head for kv in labels.items()):
+                total += float(value)
+        return total
+
+    def sent(self, i):
+        out = self.sh("ip -n %s -s -j link show eth0" % self.ns("h%d" % i))
+        return json.loads(out)[0]["stats64"]["tx"]["bytes"]
+
+    # -- the client
+    def curl(self, *args, check=True, timeout=20):
+        return self.run("c", ["curl", "-sS", "--max-time", timeout, "--cacert", self.path("crt"), "--resolve",
+                              "www.example.net:443:" + VIP, "--resolve", "www.example.net:80:" + VIP] + list(args), check=check,
+                        timeout=timeout + 5)
+
+    def rows(self, i):
+        """What the kernel of host i forwards or holds."""
+        import glob
+        found = glob.glob("%s/*-h%d-rows/rows" % (self.pins, i))
+        return json.loads(self.sh("bpftool -j map dump pinned %s" % found[0])) if found else []
+
+    def socket(self, address=(VIP, 80), timeout=10, family=socket.AF_INET, rcvbuf=0):
+        import ctypes
+        libc = ctypes.CDLL(None, use_errno=True)
+        with open("/run/netns/" + self.ns("c")) as ns, open("/proc/self/ns/net") as own:
+            check(libc.setns(ns.fileno(), 0x40000000) == 0, "setns")
+            try:
+                s = socket.socket(family, socket.SOCK_STREAM)
+            finally:
+                libc.setns(own.fileno(), 0x40000000)
+        s.settimeout(timeout)
+        if rcvbuf:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+        if address:
+            s.connect(address)
+        return s
+
+    def close(self):
+        problems = []
+        for name in sorted(self.children):
+            p = self.children[name]
+            if p.poll() is None:
+                p.send_signal(signal.SIGCONT)
+                p.terminate()
+        for name, p in self.children.items():
+            try:
+                p.wait(10)
+            except subprocess.TimeoutExpired:
+                p.kill()
+                p.wait()
+                problems.append("baton-l7d of %s did not end" % name)
+            if p.returncode:
+                problems.append("baton-l7d of %s ended with %d: %s" % (name, p.returncode, self.log(int(name[1:]))[-3000:]))
+        for i in range(1, self.n + 1):
+            if os.path.exists(self.path("h%d.log" % i)) and "ERROR: AddressSanitizer" in self.log(i):
+                problems.append(self.log(i)[-4000:])
+        for node in ["s", "c"] + ["h%d" % i for i in range(1, self.n + 1)]:
+            subprocess.run(["ip", "netns", "del", self.ns(node)])
+        shutil.rmtree(self.pins, ignore_errors=True)
+        if not os.environ.get("BATON_KEEP"):
+            shutil.rmtree(self.dir, ignore_errors=True)
+        return problems
+
+
+def main(tests, **bed_args):
+    """Runs every test on one bed; TAP out."""
+    only, failed = sys.argv[1:], 0
+    if os.geteuid():
+        print("skip all: needs root")
+        return 0
+    bed = Bed(**bed_args)
+    try:
+        bed.start(sizes=("0", "1", "1k", "64k", "1m", "16m", "100m"))
+        for t in tests:
+            if only and t.__name__ not in only:
+                continue
+            try:
+                t(bed)
+                print("ok - " + t.__name__, flush=True)
+            except Skip as e:
+                print("skip %s: %s" % (t.__name__, e), flush=True)
+            except Exception as e:
+                failed += 1
+                print("# %s: %s" % (type(e).__name__, str(e).replace("\n", "\n# ")))
+                print("not ok - " + t.__name__, flush=True)
+                if not isinstance(e, (Wrong, OSError, AssertionError)):
+                    import traceback
+                    traceback.print_exc()
+    finally:
+        for p in bed.close():
+            failed += 1
+            print("# " + p.replace("\n", "\n# "))
+            print("not ok - end")
+    return 1 if failed else 0
