@@ -39,6 +39,7 @@
 static struct {
 	char prefix[32];
 	int client_ns, ns[2], home_ns;
+	int receive; /* bytes of the clients' receive buffers; 0: the kernel's */
 	struct rows *rows[2];
 } bed;
 
@@ -219,6 +220,8 @@ static void connect_client(struct conn *c, int family, uint16_t port, bool rows)
 	}
 	enter(bed.client_ns);
 	c->client = socket(family, SOCK_STREAM, 0);
+	if (bed.receive)
+		setsockopt(c->client, SOL_SOCKET, SO_RCVBUF, &bed.receive, sizeof(bed.receive));
 	assert_int_equal(connect(c->client, (struct sockaddr *)&ss, len), 0);
 	c->server = accept(c->listener[0], NULL, NULL);
 	assert_true(c->server >= 0);
