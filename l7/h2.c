@@ -16,12 +16,16 @@
 #include "l7/access.h"
 #include "l7/client.h"
 #include "l7/h2_guard.h"
+#include "l7/record.h"
 #include "l7/tls.h"
 #include "l7/trailer.h"
 
 #define STREAMS_MAX 128
 #define STREAM_WINDOW 65535
 #define CONNECTION_WINDOW (1 << 20)
+#define PLAIN_HIGH (2 * RECORD_PLAIN_MAX) /* frames that are sealed before the turn ends */
+#define PLAIN_MAX (PLAIN_HIGH + 65536)	   /* and one more, whatever it is */
+#define REST_MAX 8192
 #define FIELDS_MAX (ANSWER_FIELDS_MAX + 4)
 #define GOAWAY_MS 1000 /* between the warning and the end of new streams, when the client answers no PING */
 
@@ -36,7 +40,7 @@ struct h2_stream {
 	const uint8_t *p;      /* bytes of the answer that may be taken now */
 	size_t n, took;
 	uint64_t body_seen;
-	struct buffer own;     /* the body of an answer of our own */
+	struct buffer own;     /* the body of an answer of our own, or the small rest of a backend's */
 	struct buffer trailer; /* of the answer */
 };
 
@@ -48,6 +52,7 @@ struct h2 {
 	struct client *c;
 	struct timer warned; /* until the final GOAWAY */
 	bool in_session; /* nghttp2 is on the stack */
+	struct buffer plain; /* frames of this turn of the loop: sealed and sent together when it ends */
 	bool draining, told; /* told: the final GOAWAY is out */
 	bool offended;
 	struct request_head head; /* of the stream whose HEADERS are being read */
@@ -79,40 +84,53 @@ static void stream_gone(struct h2_stream *s)
 }
 
 /* --- sending -------------------------------------------------------------------------------------------------- */
+/* When this turn of the loop ends: the frames of all streams that had something to say leave in one record, one call. */
 static void send_soon(struct client *c)
 {
-	event_active(&c->s.write_event, EV_WRITE, 0);
+	if (!c->s.writing || c->s.error)
+		event_active(&c->s.write_event, EV_WRITE, 0);
 }
 
-/* Frames to the stream, while it is not too full. */
-static void h2_send(struct client *c)
+static void seal(struct client *c)
+{
+	struct buffer *plain = &c->h2->plain;
+
+	if (!plain->data)
+		return;
+	stream_put(&c->s, buffer_head(plain), buffer_len(plain));
+	buffer_free(plain);
+	if (buffer_len(&c->s.out) >= STREAM_OUT_HIGH)
+		stream_flush(&c->s);
+}
+
+/* What nghttp2 has to send, while the stream is not too full. */
+static void gather(struct client *c)
 {
 	struct h2 *h = c->h2;
 	const uint8_t *p;
-	struct buffer plain = { 0 };
+	ssize_t n;
 
 	if (h->in_session || c->dead)
 		return;
 	h->in_session = true;
 	while (!c->s.error && !c->s.writing) {
-		ssize_t n = 0;
-
-		/* Frames are gathered into records: headers and a small body leave as one. */
-		while (buffer_len(&plain) < 16384 && (n = nghttp2_session_mem_send(h->session, &p)) > 0)
-			if (buffer_put(&plain, p, (size_t)n, SIZE_MAX / 2))
-				break;
-		if (!buffer_len(&plain)) {
-			if (n < 0)
-				c->s.error = EPROTO;
+		n = nghttp2_session_mem_send(h->session, &p);
+		if (n < 0 || (n && buffer_put(&h->plain, p, (size_t)n, PLAIN_MAX)))
+			c->s.error = EPROTO;
+		if (n <= 0)
 			break;
-		}
-		stream_put(&c->s, buffer_head(&plain), buffer_len(&plain));
-		buffer_free(&plain);
-		if (buffer_len(&c->s.out) >= STREAM_OUT_HIGH)
-			stream_flush(&c->s);
+		if (buffer_len(&h->plain) >= PLAIN_HIGH)
+			seal(c);
 	}
-	buffer_free(&plain);
 	h->in_session = false;
+}
+
+static void h2_send(struct client *c)
+{
+	if (c->h2->in_session || c->dead)
+		return;
+	gather(c);
+	seal(c);
 	stream_flush(&c->s);
 }
 
@@ -156,6 +174,8 @@ static void go_on(struct client *c)
 	resume_blocked(c);
 	if (c->dead)
 		return;
+	seal(c);
+	stream_flush(&c->s);
 	if (c->s.error) {
 		client_close(c);
 		return;
@@ -267,9 +287,10 @@ static ssize_t read_answer(nghttp2_session *session, int32_t id, uint8_t *buf, s
 		n = buffer_len(&s->own) < room ? buffer_len(&s->own) : room;
 		memcpy(buf, buffer_head(&s->own), n);
 		buffer_consume(&s->own, n);
-		if (!s->own.data)
+		if (!s->own.data && s->answer_ended)
 			*flags |= NGHTTP2_DATA_FLAG_EOF;
 		watch(s, true);
+		h2_guard_useful(&s->c->h2->guard);
 		return (ssize_t)n;
 	}
 	n = s->n < room ? s->n : room;
@@ -369,6 +390,12 @@ static size_t front_body(struct exchange *x, const uint8_t *p, size_t n)
 		send_soon(c);
 		return n;
 	}
+	/* A small rest is kept until the exchange is over, which is now: so its frame says END_STREAM by itself. */
+	if (x->answer_body == BODY_LENGTH && n == x->answer_left && n <= REST_MAX && !s->own.data &&
+	    !buffer_put(&s->own, p, n, REST_MAX)) {
+		watch(s, true);
+		return n;
+	}
 	if (c->h2->in_session) { /* from within: after it */
 		s->blocked = s->deferred = true;
 		send_soon(c);
@@ -381,7 +408,8 @@ static size_t front_body(struct exchange *x, const uint8_t *p, size_t n)
 		s->deferred = false;
 		nghttp2_session_resume_data(c->h2->session, s->id);
 	}
-	h2_send(c);
+	gather(c);
+	send_soon(c);
 	took = s->took;
 	s->blocked = took < n;
 	s->p = NULL;
@@ -830,6 +858,7 @@ void h2_gone(struct client *c)
 		stream_gone(LINK_OF(h->streams.next, struct h2_stream, link));
 	timer_stop(&h->warned);
 	nghttp2_session_del(h->session);
+	buffer_free(&h->plain);
 	head_free(&h->head);
 	free(h);
 	c->h2 = NULL;

@@ -135,8 +135,7 @@ void stream_close(struct stream *s)
 	if (s->fd < 0)
 		return;
 	stop_reading(s);
-	if (s->writing)
-		event_del(&s->write_event);
+	event_del(&s->write_event); /* also when it was made active by hand */
 	s->writing = false;
 	close(s->fd);
 	s->fd = -1;
