@@ -82,6 +82,10 @@ struct record_capture {
 };
 
 void record_capture_ctx(SSL_CTX *ctx);
+/* For servers, cheaper: a context with our own key schedule where that can be, prepared as by record_capture_ctx(), and
+ * the SSL_accept() of its connections, which it needs. */
+SSL_CTX *record_server_ctx(void);
+int record_accept(SSL *ssl, struct record_capture *capture);
 int record_capture(SSL *ssl, struct record_capture *capture);
 int record_from_capture(SSL *ssl, struct record_capture *capture, struct record_layer **out);
 void record_capture_wipe(struct record_capture *capture);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * What OpenSSL does not give by itself at the end of a handshake: TLS 1.3's application secrets (from the
- * keylog callback, which is called with them once they exist) and how many records have been sealed
- * and opened with them (from the message callback: session tickets follow our Finished, and a client's
- * data may share its flight with its own).
+ * What OpenSSL does not give by itself at the end of a handshake: TLS 1.3's application secrets (from our key
+ * schedule, l7/record_schedule.h, or from the keylog callback, which is called with them once they exist) and
+ * how many records have been sealed and opened with them (from the message callback: session tickets follow our
+ * Finished, and a client's data may share its flight with its own).
  */
 #include <ctype.h>
 #include <errno.h>
@@ -13,6 +13,7 @@
 
 #include "l7/record.h"
 #include "l7/record_keys.h"
+#include "l7/record_schedule.h"
 
 #define TYPE_DATA 23
 #define MESSAGE_FINISHED 20
@@ -94,6 +95,29 @@ void record_capture_ctx(SSL_CTX *ctx)
 	pthread_once(&once, make_index);
 	SSL_CTX_set_keylog_callback(ctx, keylog);
 	SSL_CTX_set_msg_callback(ctx, message);
+}
+
+SSL_CTX *record_server_ctx(void)
+{
+	const char *properties = schedule_properties();
+	SSL_CTX *ctx = SSL_CTX_new_ex(NULL, properties, TLS_server_method());
+
+	if (!ctx)
+		return NULL;
+	record_capture_ctx(ctx);
+	if (properties)
+		SSL_CTX_set_keylog_callback(ctx, NULL);
+	return ctx;
+}
+
+int record_accept(SSL *ssl, struct record_capture *capture)
+{
+	int rc;
+
+	schedule_capture(capture);
+	rc = SSL_accept(ssl);
+	schedule_capture(NULL);
+	return rc;
 }
 
 int record_capture(SSL *ssl, struct record_capture *capture)

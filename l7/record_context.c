@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "l7/record.h"
+#include "l7/record_keys.h"
 
 struct slot {
 	EVP_CIPHER_CTX *ctx;
@@ -137,4 +138,5 @@ void record_thread_end(void)
 	free(cache.slot);
 	cache.slot = NULL;
 	cache.n = 0;
+	record_keys_thread_end();
 }

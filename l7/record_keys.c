@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
+#include <pthread.h>
 #include <string.h>
 
 #define MASTER_LEN 48
@@ -34,9 +34,67 @@ const struct record_suite *record_suite(uint16_t version, uint16_t number)
 	return NULL;
 }
 
-static const EVP_MD *hash_of(uint8_t secret_len)
+/* Looked up once, and one context a thread and hash: OpenSSL's one-shot calls make and look up theirs each time. */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static EVP_MD *hashes[2];
+static _Thread_local EVP_MD_CTX *contexts[2];
+
+static void fetch(void)
 {
-	return secret_len == 48 ? EVP_sha384() : EVP_sha256();
+	hashes[0] = EVP_MD_fetch(NULL, "SHA256", NULL);
+	hashes[1] = EVP_MD_fetch(NULL, "SHA384", NULL);
+}
+
+static EVP_MD_CTX *begin(uint8_t hash_len)
+{
+	int i = hash_len == 48;
+
+	pthread_once(&once, fetch);
+	if (!contexts[i])
+		contexts[i] = EVP_MD_CTX_new();
+	return contexts[i] && EVP_DigestInit_ex(contexts[i], hashes[i], NULL) ? contexts[i] : NULL;
+}
+
+void record_keys_thread_end(void)
+{
+	for (int i = 0; i < 2; i++) {
+		EVP_MD_CTX_free(contexts[i]);
+		contexts[i] = NULL;
+	}
+}
+
+static int hash_two(uint8_t hash_len, const void *p1, size_t n1, const void *p2, size_t n2, uint8_t *out)
+{
+	EVP_MD_CTX *c = begin(hash_len);
+
+	return c && (!n1 || EVP_DigestUpdate(c, p1, n1)) && (!n2 || EVP_DigestUpdate(c, p2, n2)) &&
+	       EVP_DigestFinal_ex(c, out, NULL) ? 0 : -ENOMEM;
+}
+
+int record_hash(uint8_t hash_len, const void *p, size_t n, uint8_t *out)
+{
+	return hash_two(hash_len, p, n, NULL, 0, out);
+}
+
+/* RFC 2104. */
+int record_hmac(uint8_t hash_len, const uint8_t *key, size_t n_key, const void *p, size_t n, uint8_t *out)
+{
+	size_t block = hash_len == 48 ? 128 : 64, i;
+	uint8_t pad[128] = { 0 };
+	int err = 0;
+
+	if (n_key > block)
+		err = record_hash(hash_len, key, n_key, pad);
+	else if (n_key)
+		memcpy(pad, key, n_key);
+	for (i = 0; i < block; i++)
+		pad[i] ^= 0x36;
+	err = err ? err : hash_two(hash_len, pad, block, p, n, out);
+	for (i = 0; i < block; i++)
+		pad[i] ^= 0x36 ^ 0x5c;
+	err = err ? err : hash_two(hash_len, pad, block, out, hash_len, out);
+	OPENSSL_cleanse(pad, sizeof(pad));
+	return err;
 }
 
 /* RFC 8446 section 7.1.  One block of HKDF-Expand is enough, since nothing here is longer than the hash. */
@@ -44,8 +102,7 @@ int record_expand_label(uint8_t secret_len, const uint8_t *secret, const char *l
 {
 	uint8_t info[64], block[RECORD_SECRET_MAX];
 	size_t n = strlen(label);
-	unsigned got = sizeof(block);
-	int err = -ENOMEM;
+	int err;
 
 	assert(len <= secret_len && n <= 32);
 	info[0] = 0;
@@ -55,10 +112,9 @@ int record_expand_label(uint8_t secret_len, const uint8_t *secret, const char *l
 	memcpy(info + 9, label, n);
 	info[9 + n] = 0;  /* no context */
 	info[10 + n] = 1; /* HKDF-Expand's counter */
-	if (HMAC(hash_of(secret_len), secret, secret_len, info, 11 + n, block, &got)) {
+	err = record_hmac(secret_len, secret, secret_len, info, 11 + n, block);
+	if (!err)
 		memcpy(out, block, len);
-		err = 0;
-	}
 	OPENSSL_cleanse(block, sizeof(block));
 	return err;
 }
@@ -85,23 +141,22 @@ int record_derive_next(const struct record_suite *suite, struct record_direction
 /* P_hash of RFC 5246 section 5 with the suite's hash. */
 static int prf(uint8_t secret_len, const uint8_t *secret, const uint8_t *seed, size_t seed_len, uint8_t *out, size_t len)
 {
-	const EVP_MD *md = hash_of(secret_len);
 	uint8_t a[RECORD_SECRET_MAX + 128], block[RECORD_SECRET_MAX]; /* A(i), then the seed */
 	size_t hash = secret_len, n;
 	int err = -ENOMEM;
 
 	assert(hash + seed_len <= sizeof(a));
-	if (!HMAC(md, secret, MASTER_LEN, seed, seed_len, a, NULL))
+	if (record_hmac(secret_len, secret, MASTER_LEN, seed, seed_len, a))
 		goto out;
 	memcpy(a + hash, seed, seed_len);
 	while (len) {
-		if (!HMAC(md, secret, MASTER_LEN, a, hash + seed_len, block, NULL))
+		if (record_hmac(secret_len, secret, MASTER_LEN, a, hash + seed_len, block))
 			goto out;
 		n = len < hash ? len : hash;
 		memcpy(out, block, n);
 		out += n;
 		len -= n;
-		if (len && !HMAC(md, secret, MASTER_LEN, a, hash, block, NULL))
+		if (len && record_hmac(secret_len, secret, MASTER_LEN, a, hash, block))
 			goto out;
 		memcpy(a, block, hash);
 	}

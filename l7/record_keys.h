@@ -17,6 +17,11 @@ struct record_suite {
 
 const struct record_suite *record_suite(uint16_t version, uint16_t number); /* NULL: not ours */
 
+/* SHA-256 or SHA-384, by the length; HMAC with it.  out: hash_len bytes.  0 or -ENOMEM. */
+int record_hash(uint8_t hash_len, const void *p, size_t n, uint8_t *out);
+int record_hmac(uint8_t hash_len, const uint8_t *key, size_t n_key, const void *p, size_t n, uint8_t *out);
+void record_keys_thread_end(void); /* what the calling thread keeps for them */
+
 /* HKDF-Expand-Label(secret, label, "", len) for len <= secret_len. 0 or -ENOMEM. */
 int record_expand_label(uint8_t secret_len, const uint8_t *secret, const char *label, uint8_t *out, uint8_t len);
 /* Key and iv from d->secret; seq := 0. */

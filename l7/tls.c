@@ -109,7 +109,7 @@ static int no_password(char *buf, int size, int rwflag, void *arg)
 
 static SSL_CTX *new_ctx(struct tls_context *t, uint16_t tls_min)
 {
-	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+	SSL_CTX *ctx = record_server_ctx();
 
 	if (!ctx)
 		return NULL;
@@ -118,7 +118,6 @@ static SSL_CTX *new_ctx(struct tls_context *t, uint16_t tls_min)
 	SSL_CTX_set_ciphersuites(ctx, RECORD_SUITES_13);
 	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
 					 SSL_OP_PRIORITIZE_CHACHA);
-	record_capture_ctx(ctx);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets alone: any host can resume them */
 	SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"baton", 5);
 	SSL_CTX_set_max_early_data(ctx, 0);
@@ -368,7 +367,7 @@ int tls_handshake(struct tls *t, struct buffer *raw, struct buffer *out)
 	if (n && BIO_write(SSL_get_rbio(ssl), buffer_head(raw), (int)n) == (int)n)
 		buffer_consume(raw, n);
 	ERR_clear_error();
-	rc = SSL_accept(ssl);
+	rc = record_accept(ssl, &t->hand->capture);
 	if (rc == 1)
 		return take_over(t, raw, out);
 	drain(SSL_get_wbio(ssl), out);
