@@ -241,6 +241,7 @@ static void stop(struct agentd *a)
 	host_left_close(h);
 	rtnl_close(h->rtnl);
 	vipset_free(&h->vips);
+	free(h->servers.at);
 	if (a->kernel_fd >= 0)
 		close(a->kernel_fd);
 }

@@ -31,6 +31,7 @@ struct host {
 	struct links_state links;
 	struct filters filters;
 	struct vipset vips;
+	struct server_set servers;
 	const struct datapath_ops *ops;
 	struct datapath *datapath;
 	unsigned attached[POP_SWITCHES_MAX]; /* interfaces by number, as the data path got them */
@@ -43,6 +44,7 @@ struct host {
 	/* What is left (left.c). */
 	struct socket_counts sockets, *per_vip;
 	size_t n_per_vip;
+	uint64_t proxied; /* connections of front ends to this host's servers */
 	uint64_t count_due_ms, count_cost_ms;
 	uint64_t cookies_sent, cookies_accepted, cookie_ms; /* counters; time of their last change, 0: never */
 	bool cookies_known;

@@ -96,6 +96,7 @@ json_t *host_report(struct host *h, uint64_t now_ms)
 	json_object_set_new(r, "cookie_ms", age(cookie_ns, now_ms));
 	json_object_set_new(r, "detour_in_ms", age(h->counters.last_detour_in_ns, now_ms));
 	json_object_set_new(r, "detour_out_ms", age(h->counters.last_detour_out_ns, now_ms));
+	json_object_set_new(r, "proxied", number(h->proxied));
 	json_object_set_new(r, "counters", counters(h));
 	add_proof(h, r, now_ms);
 	return r;

@@ -152,7 +152,7 @@ static int install(struct host *h, const struct view *v, const struct host_conf 
 	struct links_want want;
 	int err, result = 0;
 
-	if (what & VIEW_POP && vipset_build(&h->vips, v->pop)) {
+	if (what & VIEW_POP && (vipset_build(&h->vips, v->pop) || server_set_build(&h->servers, v->pop, h->self))) {
 		snprintf(why, why_len, "out of memory");
 		return -ENOMEM;
 	}

@@ -102,7 +102,8 @@ void host_count(struct host *h, uint64_t now_ms)
 		h->per_vip = calloc(h->n_per_vip ? h->n_per_vip : 1, sizeof(*h->per_vip));
 	}
 	/* A dump that the kernel calls interrupted is only less exact: the next one is. */
-	err = sockets_count(h->diag, &h->vips, v->pop->policy.time_wait_ms, &h->sockets, h->per_vip, h->n_per_vip);
+	err = sockets_count(h->diag, &h->vips, &h->servers, v->pop->policy.time_wait_ms, &h->sockets, h->per_vip, h->n_per_vip,
+			    &h->proxied);
 	if (err && err != -EINTR)
 		log_warning("cannot count the sockets on VIPs: %s", strerror(-err));
 	count_cookies(h, now_ms);

@@ -6,6 +6,7 @@
 #include <linux/sock_diag.h>
 #include <linux/tcp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* netinet/tcp.h and linux/tcp.h do not go together; these are kernel ABI (include/net/tcp_states.h). */
@@ -16,6 +17,8 @@ enum { ESTABLISHED = 1, SYN_RECV = 3, TIME_WAIT = 6, CLOSE = 7, LISTEN = 10, NEW
 
 struct dump {
 	const struct vipset *vips;
+	const struct server_set *servers;
+	uint64_t proxied;
 	socket_each *each;
 	void *ctx;
 	int stopped;
@@ -40,6 +43,16 @@ static void read_info(struct socket_left *s, const struct nlmsghdr *nlh)
 	}
 }
 
+static bool is_server(const struct server_set *s, const struct address *a, uint16_t port)
+{
+	size_t i;
+
+	for (i = 0; s && i < s->n; i++)
+		if (s->at[i].port == port && address_equal(&s->at[i].address, a))
+			return true;
+	return false;
+}
+
 static int read_socket(const struct nlmsghdr *nlh, void *ctx)
 {
 	const struct inet_diag_msg *m = mnl_nlmsg_get_payload(nlh);
@@ -51,8 +64,10 @@ static int read_socket(const struct nlmsghdr *nlh, void *ctx)
 		return MNL_CB_OK;
 	s.vip = address_of_words(m->idiag_family, m->id.idiag_src);
 	vip = vipset_find(d->vips, &s.vip);
-	if (vip < 0)
+	if (vip < 0) {
+		d->proxied += m->idiag_state == ESTABLISHED && is_server(d->servers, &s.vip, ntohs(m->id.idiag_sport));
 		return MNL_CB_OK;
+	}
 	s.client = address_of_words(m->idiag_family, m->id.idiag_dst);
 	if (vipset_find(d->vips, &s.client) >= 0)
 		return MNL_CB_OK;
@@ -81,12 +96,43 @@ static int dump_family(struct rtnl *diag, uint8_t family, bool with_info, struct
 	return rtnl_dump(diag, nlh, read_socket, d);
 }
 
+static int dump(struct rtnl *diag, bool with_info, struct dump *d)
+{
+	int err = dump_family(diag, AF_INET, with_info, d);
+
+	return err ? err : dump_family(diag, AF_INET6, with_info, d);
+}
+
 int sockets_each(struct rtnl *diag, const struct vipset *vips, bool with_info, socket_each *each, void *ctx)
 {
 	struct dump d = { .vips = vips, .each = each, .ctx = ctx };
-	int err = dump_family(diag, AF_INET, with_info, &d);
 
-	return err ? err : dump_family(diag, AF_INET6, with_info, &d);
+	return dump(diag, with_info, &d);
+}
+
+int server_set_build(struct server_set *s, const struct pop *pop, uint16_t self)
+{
+	const struct host_conf *h = pop_host(pop, self);
+	struct endpoint *at;
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < pop->l7.n_pools; i++)
+		n += pop->l7.pool[i].n_backends;
+	at = calloc(n ? n : 1, sizeof(*at));
+	if (!at)
+		return -ENOMEM;
+	n = 0;
+	for (uint32_t i = 0; i < pop->l7.n_pools; i++)
+		for (uint32_t k = 0; k < pop->l7.pool[i].n_backends; k++) {
+			const struct backend_conf *b = &pop->l7.pool[i].backend[k];
+
+			if (b->host == self || (h && address_equal(&b->address, &h->management)))
+				at[n++] = (struct endpoint){ b->address, b->port };
+		}
+	free(s->at);
+	s->at = at;
+	s->n = n;
+	return 0;
 }
 
 struct counting {
@@ -129,15 +175,20 @@ static int count_one(void *ctx, const struct socket_left *s)
 	return 0;
 }
 
-int sockets_count(struct rtnl *diag, const struct vipset *vips, uint32_t time_wait_ms, struct socket_counts *all,
-		  struct socket_counts *per_vip, size_t n_vips)
+int sockets_count(struct rtnl *diag, const struct vipset *vips, const struct server_set *servers, uint32_t time_wait_ms,
+		  struct socket_counts *all, struct socket_counts *per_vip, size_t n_vips, uint64_t *proxied)
 {
 	struct counting c = { time_wait_ms, all, per_vip, n_vips };
+	struct dump d = { .vips = vips, .servers = servers, .each = count_one, .ctx = &c };
+	int err;
 
 	memset(all, 0, sizeof(*all));
 	if (per_vip)
 		memset(per_vip, 0, n_vips * sizeof(*per_vip));
-	return sockets_each(diag, vips, false, count_one, &c);
+	err = dump(diag, false, &d);
+	if (proxied)
+		*proxied = d.proxied;
+	return err;
 }
 
 const char *socket_state_name(uint8_t state)

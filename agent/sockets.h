@@ -2,13 +2,22 @@
 /*
  * What is left on the VIPs: every TCP socket whose local address is one, counted by a netlink dump of
  * the kernel's tables.  Listeners do not count, nor do sockets whose other end is a VIP of ours too:
- * those are this host's own checks, no client's.
+ * those are this host's own checks, no client's.  Apart from them: connections to this host's servers by which
+ * front ends, its own or other hosts', serve their clients.
  */
 #ifndef AGENT_SOCKETS_H
 #define AGENT_SOCKETS_H
 
 #include "agent/rtnl.h"
 #include "agent/vipset.h"
+
+/* Where servers of this host stand behind front ends. */
+struct server_set {
+	struct endpoint *at;
+	size_t n;
+};
+
+int server_set_build(struct server_set *s, const struct pop *pop, uint16_t self); /* 0 or -ENOMEM, the set unchanged */
 
 struct socket_counts {
 	uint64_t established;
@@ -41,9 +50,9 @@ typedef int socket_each(void *ctx, const struct socket_left *s);
 /* Gives every socket on the VIPs.  with_info: bytes and idle time too (three times the work). */
 int sockets_each(struct rtnl *diag, const struct vipset *vips, bool with_info, socket_each *each, void *ctx);
 
-/* Counts, in all and per VIP (n_vips entries; may be NULL).  0 or -errno. */
-int sockets_count(struct rtnl *diag, const struct vipset *vips, uint32_t time_wait_ms, struct socket_counts *all,
-		  struct socket_counts *per_vip, size_t n_vips);
+/* Counts, in all and per VIP (n_vips entries; may be NULL); *proxied: those to servers (both may be NULL).  0 or -errno. */
+int sockets_count(struct rtnl *diag, const struct vipset *vips, const struct server_set *servers, uint32_t time_wait_ms,
+		  struct socket_counts *all, struct socket_counts *per_vip, size_t n_vips, uint64_t *proxied);
 
 const char *socket_state_name(uint8_t state);
 

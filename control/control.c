@@ -17,8 +17,9 @@ int control_init(struct control *c)
 	state_init(&c->pending);
 	c->sw = calloc(POP_SWITCHES_MAX + 1, sizeof(*c->sw));
 	c->host = calloc(HOST_ID_MAX + 1, sizeof(*c->host));
+	c->edge = calloc(HOST_ID_MAX + 1, sizeof(*c->edge));
 	c->replan = true;
-	if (!c->sw || !c->host) {
+	if (!c->sw || !c->host || !c->edge) {
 		control_free(c);
 		return -ENOMEM;
 	}
@@ -31,8 +32,10 @@ void control_free(struct control *c)
 	state_free(&c->pending);
 	free(c->sw);
 	free(c->host);
+	free(c->edge);
 	c->sw = NULL;
 	c->host = NULL;
+	c->edge = NULL;
 }
 
 int control_replay(struct control *c, const struct record *r, char *why, size_t why_len)
@@ -81,6 +84,7 @@ static void forgive_stall(struct control *c, uint64_t now)
 
 		h->report_ms += h->reported ? gap : 0;
 		h->clean_ms += h->clean_ms ? gap : 0;
+		h->spared_ms += h->spared_ms ? gap : 0;
 		h->down_ms = h->good_ms = 0;
 	}
 }
@@ -151,6 +155,18 @@ static void note_host(struct control *c, const struct control_event *e)
 	case CONTROL_LOST:
 		break;
 	}
+}
+
+static void note_edge(struct control *c, const struct control_event *e)
+{
+	struct control_edge *g = &c->edge[e->id];
+
+	if (e->kind == CONTROL_CONNECTED)
+		*g = (struct control_edge){ .connected = true };
+	else if (e->kind == CONTROL_GONE)
+		g->connected = false;
+	else if (e->kind == CONTROL_ACKED && e->index <= c->state.view.index)
+		g->acked = e->index;
 }
 
 static void committed(struct control *c)
@@ -225,6 +241,8 @@ void control_step(struct control *c, const struct control_event *e, uint64_t now
 		note_switch(c, e);
 	else if (e->role == ROLE_HOST && host_id_valid(e->id))
 		note_host(c, e);
+	else if (e->role == ROLE_EDGE && host_id_valid(e->id))
+		note_edge(c, e);
 	/* After a loss the disk decides when to try again: the next tick. */
 	if (!c->busy && c->state.config && e->kind != CONTROL_LOST && e->kind != CONTROL_COMMAND)
 		decide(c, a);

@@ -98,10 +98,17 @@ struct control_host {
 	uint64_t up_ms;		       /* logged up since, as far as this run knows */
 	unsigned flaps;
 	uint64_t clean_ms; /* in no triple of any switch since; 0: is in one */
+	uint64_t out_index, spared_ms; /* the log says not IN at this index at the latest; every front end knows since; 0: not */
 	uint64_t drain_ms; /* draining since, as far as this run knows; 0: not */
 	double left_before, left_least;
 	uint64_t left_ms, least_ms; /* when they were taken, for the estimate */
 	char why[128];
+};
+
+/* A host's front end (baton-l7d): it must know whom it may still give requests to. */
+struct control_edge {
+	bool connected;
+	uint64_t acked;
 };
 
 struct control {
@@ -111,6 +118,7 @@ struct control {
 	uint64_t now_ms, start_ms, evicted, pending_evicted;
 	struct control_switch *sw; /* by id, POP_SWITCHES_MAX + 1 */
 	struct control_host *host; /* by id, HOST_ID_MAX + 1 */
+	struct control_edge *edge; /* by id of its host, HOST_ID_MAX + 1 */
 	struct alarm alarm[ALARMS_MAX];
 	size_t n_alarms;
 };

@@ -193,12 +193,38 @@ static void left_behind(const struct control *c, struct condition *out, size_t *
 	}
 }
 
+/* A front end that still gives requests to the host's servers; HOST_NONE: every one that is connected knows better. */
+static uint16_t unaware_edge(const struct control *c, const struct control_host *h)
+{
+	const struct pop *pop = c->state.view.pop;
+	uint32_t i;
+
+	for (i = 0; i < pop->n_hosts; i++) {
+		const struct control_edge *e = &c->edge[pop->host[i].id];
+
+		if (e->connected && e->acked < h->out_index)
+			return pop->host[i].id;
+	}
+	return HOST_NONE;
+}
+
+/* Does its latest report speak of the time since it is in no table, and since no front end gives it anything new? */
+static bool report_is_late_enough(const struct control *c, uint16_t id)
+{
+	const struct control_host *h = &c->host[id];
+
+	if (!h->reported || !h->connected || (h->clean_ms && h->report_ms <= h->clean_ms))
+		return false;
+	return c->state.view.host_admin[id] == ADMIN_IN || (h->spared_ms && h->report_ms > h->spared_ms);
+}
+
 static size_t host_conditions(const struct control *c, uint16_t id, struct condition *out)
 {
 	const struct control_host *h = &c->host[id];
 	const struct host_report *r = &h->report;
 	uint32_t owned = table_owned(&c->state.table, id), sheltered = table_sheltered(&c->state.table, id);
 	uint32_t sockets = r->established + r->request + r->time_wait + r->other;
+	uint16_t edge = unaware_edge(c, h);
 	size_t n = 0;
 
 	if (c->state.view.host_admin[id] == ADMIN_IN)
@@ -212,13 +238,19 @@ static size_t host_conditions(const struct control *c, uint16_t id, struct condi
 	left_behind(c, out, &n);
 	if (c->state.view.host_health[id] == HEALTH_DEAD)
 		return n; /* its sockets are gone with it */
-	if (!h->reported || !h->connected || (h->clean_ms && h->report_ms <= h->clean_ms)) {
+	if (edge != HOST_NONE)
+		add(out, &n, "front-ends", 1, "the front end of %s has not confirmed that it gives it nothing new",
+		    pop_host(c->state.view.pop, edge)->name);
+	if (!report_is_late_enough(c, id)) {
 		add(out, &n, "report", 1, h->connected ? "no report yet since the last change" : "its agent is not connected");
 		return n;
 	}
 	if (sockets)
 		add(out, &n, "sockets", sockets, "%u socket%s on service addresses (%u established, %u half-open, %u closing, "
 		    "%u young TIME_WAIT)", sockets, sockets == 1 ? "" : "s", r->established, r->request, r->other, r->time_wait);
+	if (r->proxied)
+		add(out, &n, "proxied", r->proxied, "%u request%s that front ends have given to its servers", r->proxied,
+		    r->proxied == 1 ? "" : "s");
 	if (r->rows)
 		add(out, &n, "rows", r->rows, "%u rows of handed-off flows", r->rows);
 	if (r->cookie_ms >= 0 && r->cookie_ms < COOKIE_FRESH_MS)
@@ -324,6 +356,12 @@ static void host_progress(struct control *c, struct batch *b)
 			h->clean_ms = 0;
 		else if (!h->clean_ms && installed >= c->state.view.index)
 			h->clean_ms = c->now_ms;
+		if (c->state.view.host_admin[id] == ADMIN_IN)
+			h->out_index = h->spared_ms = 0;
+		else if (!h->out_index)
+			h->out_index = c->state.view.index;
+		else if (!h->spared_ms && unaware_edge(c, h) == HOST_NONE)
+			h->spared_ms = c->now_ms;
 		if (draining && !h->drain_ms) {
 			h->drain_ms = c->now_ms;
 			h->left_ms = c->now_ms;

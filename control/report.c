@@ -84,6 +84,7 @@ int host_report_read(const json_t *json, struct host_report *out)
 	out->time_wait = count(sockets, "time_wait");
 	out->other = count(sockets, "other");
 	out->rows = count(json, "rows");
+	out->proxied = count(json, "proxied");
 	out->cookie_ms = number(json, "cookie_ms", 0);
 	out->detour_in_ms = number(json, "detour_in_ms", 0);
 	out->detour_out_ms = number(json, "detour_out_ms", 0);

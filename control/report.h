@@ -22,6 +22,7 @@
  *     "datapath": "ebpf",
  *     "sockets": { "established": n, "request": n, "time_wait": n, "other": n },   on VIPs; time_wait: younger than policy.time_wait_ms
  *     "cookie_ms": n,                 time since a SYN cookie was last sent or accepted; -1: never
+ *     "proxied": n,                   connections of front ends to this host's servers (backends of pools)
  *     "rows": n,                      forwarded flows of hand-off; 0 until that is part of the front end
  *     "via": { "<owner id>": n },     proof: sockets of ours that are reached through that owner
  *     "via_unknown": n,               sockets that have not answered the probe yet
@@ -57,7 +58,7 @@ struct host_report {
 	char why[128]; /* the first service that is not */
 	uint32_t established, request, time_wait, other;
 	int64_t cookie_ms, detour_in_ms, detour_out_ms; /* -1: never */
-	uint32_t rows;
+	uint32_t rows, proxied;
 	bool via_known; /* the report holds a proof at all */
 	uint32_t via_unknown;
 	uint64_t via_index;

@@ -383,7 +383,7 @@ static void listen_on_vips(void)
 
 static void counts(struct socket_counts *c, uint32_t time_wait_ms)
 {
-	assert_int_equal(sockets_count(diag, &vips, time_wait_ms, c, NULL, 0), 0);
+	assert_int_equal(sockets_count(diag, &vips, NULL, time_wait_ms, c, NULL, 0, NULL), 0);
 }
 
 static void sockets(void **state)
@@ -408,12 +408,30 @@ static void sockets(void **state)
 
 	assert_int_equal(connect(own, (struct sockaddr *)&to, len), 0);
 	int accepted = accept(listener, NULL, NULL);
-	assert_int_equal(sockets_count(diag, &vips, 4000, &c, per, 1), 0);
+	assert_int_equal(sockets_count(diag, &vips, NULL, 4000, &c, per, 1, NULL), 0);
 	assert_int_equal(c.established, 6);
 	assert_int_equal(c.request, 3);
 	assert_int_equal(c.time_wait, 0);
 	assert_int_equal(c.other, 0);
 	assert_int_equal(per[0].established, 6);
+	/* A front end's connection to a server of this host: apart from the rest, and only to that server. */
+	struct server_set servers = { .at = (struct endpoint[]){ { .port = PORT } }, .n = 1 };
+	uint64_t proxied;
+
+	len = make_address(&to, "127.0.0.1", PORT);
+	int front_end = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(connect(front_end, (struct sockaddr *)&to, len), 0);
+	int served = accept(listener, NULL, NULL);
+	servers.at[0].address = address_of_words(AF_INET, &((struct sockaddr_in *)&to)->sin_addr);
+	assert_int_equal(sockets_count(diag, &vips, &servers, 4000, &c, NULL, 0, &proxied), 0);
+	assert_int_equal(proxied, 1);
+	assert_int_equal(c.established, 6);
+	servers.at[0].port = PORT + 1;
+	assert_int_equal(sockets_count(diag, &vips, &servers, 4000, &c, NULL, 0, &proxied), 0);
+	assert_int_equal(proxied, 0);
+	close(front_end);
+	close(served);
 	close(accepted);
 	close(own);
 

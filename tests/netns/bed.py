@@ -64,6 +64,8 @@ class Load:
         self.start("wiretap", [program("wiretap")] + addresses + ["--log", where("resets"), "--every", "100"] +
                    [l.ifname("client") for l in bed.plan.client_links])
         more = ["--every", "100", "--seed", str(seed), "--timeout", str(timeout_ms)]
+        if bed.plan.front_ends:
+            more += ["--tls-share", "25", "--ca", bed.machine.path("certs", "www.crt")]
         if rate:
             self.start("short", [program("load"), "short"] + addresses + more + ["--rate", str(rate), "--kept", "5", "--faults", where("short.faults")])
         if long:
@@ -156,7 +158,7 @@ class Bed:
 
     def up(self, hosts=4, switches=("xdp", "netlink"), upstreams=("bird", "frr"), one_armed=None, policy=None,
            interval="500ms", bare=False, front_ends=False):
-        for program in () if bare else ("baton", "baton-controld", "baton-switchd", "baton-agentd"):
+        for program in () if bare else ("baton", "baton-controld", "baton-switchd", "baton-agentd") + ("baton-l7d",) * front_ends:
             if not os.access(os.path.join(BUILD, program), os.X_OK):
                 raise Skip("%s is not built in %s" % (program, BUILD))
         facts = {"prefix": self.prefix, "hosts": hosts, "switches": list(switches), "upstreams": list(upstreams),

@@ -377,6 +377,7 @@ static void spoil_rows(struct host_report *r) { r->rows = 1; }
 static void spoil_cookie(struct host_report *r) { r->cookie_ms = COOKIE_FRESH_MS - 1; }
 static void spoil_detour_in(struct host_report *r) { r->detour_in_ms = 0; }
 static void spoil_detour_out(struct host_report *r) { r->detour_out_ms = 0; }
+static void spoil_proxied(struct host_report *r) { r->proxied = 1; }
 static void spoil_unknown(struct host_report *r) { r->via_unknown = 1; }
 static void spoil_no_proof(struct host_report *r) { r->via_known = false; }
 
@@ -389,7 +390,7 @@ static void test_each_condition_alone(void **state)
 	} what[] = {
 		{ spoil_request, "sockets" },	    { spoil_time_wait, "sockets" },	{ spoil_other, "sockets" },
 		{ spoil_rows, "rows" },		    { spoil_cookie, "cookies" },	{ spoil_detour_in, "detours" },
-		{ spoil_detour_out, "detours" },    { spoil_unknown, "sheltered" },	{ spoil_no_proof, "sheltered" },
+		{ spoil_proxied, "proxied" },	    { spoil_detour_out, "detours" },	{ spoil_unknown, "sheltered" },	{ spoil_no_proof, "sheltered" },
 	};
 	size_t i;
 
@@ -407,6 +408,34 @@ static void test_each_condition_alone(void **state)
 		assert_int_equal(s->c.state.view.host_admin[1], ADMIN_OUT);
 		drop_pop(s);
 	}
+}
+
+/* A front end that does not know of the drain may still give the host requests; one that is gone gives nobody any. */
+static void test_drain_waits_for_front_ends(void **state)
+{
+	struct sim *s = raise_pop();
+
+	(void)state;
+	say(s, CONTROL_CONNECTED, ROLE_EDGE, 2, 0);
+	say(s, CONTROL_ACKED, ROLE_EDGE, 2, s->c.state.view.index);
+	say(s, CONTROL_CONNECTED, ROLE_EDGE, 3, 0);
+	assert_true(order(s, COMMAND_DRAIN, OBJECT_HOST, 1, false));
+	advance(s, 20000);
+	unmet(s, OBJECT_HOST, 1, "front-ends");
+	say(s, CONTROL_ACKED, ROLE_EDGE, 2, s->c.state.view.index);
+	advance(s, 3000);
+	unmet(s, OBJECT_HOST, 1, "front-ends");
+	assert_int_equal(s->c.state.view.host_admin[1], ADMIN_DRAINING);
+	/* From now on nobody gives it anything; what it was given before may still run, and only a later report says. */
+	s->host[1].spoil = spoil_proxied;
+	say(s, CONTROL_GONE, ROLE_EDGE, 3, 0);
+	advance(s, 3000);
+	unmet(s, OBJECT_HOST, 1, "proxied");
+	assert_int_equal(s->c.state.view.host_admin[1], ADMIN_DRAINING);
+	s->host[1].spoil = NULL;
+	advance(s, 3000);
+	assert_int_equal(s->c.state.view.host_admin[1], ADMIN_OUT);
+	drop_pop(s);
 }
 
 /* A fresh SYN cookie may become a socket: no history ends before it is too old. */
@@ -767,6 +796,7 @@ int main(void)
 		cmocka_unit_test(test_drain_until_safe),
 		cmocka_unit_test(test_old_proof_ends_nothing_new),
 		cmocka_unit_test(test_each_condition_alone),
+		cmocka_unit_test(test_drain_waits_for_front_ends),
 		cmocka_unit_test(test_cookie_keeps_histories),
 		cmocka_unit_test(test_no_proof_no_end),
 		cmocka_unit_test(test_lag_blocks_and_force_goes_on),
