@@ -9,6 +9,7 @@
 #include "agent/links.h"
 #include "agent/probe.h"
 #include "agent/proof.h"
+#include "agent/rows_left.h"
 #include "agent/rtnl.h"
 #include "agent/sockets.h"
 #include "agent/tcp_list.h"
@@ -52,6 +53,8 @@ struct host {
 	struct tcp_list *tcp_list; /* NULL: not loadable, see list_why */
 	char list_why[ALARM_LEN];
 	struct prober *prober;
+	struct rows_left rows;
+	char rows_dir[264]; /* their pin; baton-l7d names it alike (l7/l7d.c) */
 	struct proof *proof;
 
 	uint64_t reason[REASON_MAX], detour_to[HOST_ID_MAX + 1], detour_from[HOST_ID_MAX + 1];
@@ -72,7 +75,14 @@ json_t *host_report(struct host *h, uint64_t now_ms);
 void host_read_counters(struct host *h);
 
 /* questions.c */
+/* The socket's flow as its client's packets spell it. */
+struct flow host_flow(const struct tcp_iter_socket *s);
 json_t *host_answer(struct host *h, const char *verb, json_t *question);
+
+/* rows_show.c */
+json_t *host_rows(struct host *h, const struct view *v, json_t *question);
+/* NULL: none.  decision is changed where the row decides. */
+json_t *host_row_of(struct host *h, const struct view *v, const struct flow *f, char *decision, size_t len);
 json_t *host_set_detours(struct host *h, const json_t *on);
 
 /* host_metrics.c */

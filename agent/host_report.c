@@ -46,10 +46,10 @@ static void add_proof(struct host *h, json_t *report, uint64_t now_ms)
 	for (unsigned id = HOST_ID_MIN; id <= HOST_ID_MAX; id++) {
 		char key[8];
 
-		if (!r.via[id])
+		if (!r.via[id] && !h->rows.via[id])
 			continue;
 		snprintf(key, sizeof(key), "%u", id);
-		json_object_set_new(via, key, number(r.via[id]));
+		json_object_set_new(via, key, number((uint64_t)r.via[id] + h->rows.via[id]));
 	}
 	json_object_set_new(report, "via", via);
 	json_object_set_new(report, "via_unknown", number(r.unknown));
@@ -90,7 +90,7 @@ json_t *host_report(struct host *h, uint64_t now_ms)
 	r = json_pack("{s:s, s:s, s:o, s:s, s:{s:I, s:I, s:I, s:I}, s:i, s:o}", "type", "host", "boot", h->boot, "services",
 		      v ? services(h, v) : json_object(), "datapath", h->datapath ? h->ops->name : "none", "sockets",
 		      "established", (json_int_t)h->sockets.established, "request", (json_int_t)h->sockets.request, "time_wait",
-		      (json_int_t)h->sockets.time_wait, "other", (json_int_t)h->sockets.other, "rows", 0, "alarms", alarms);
+		      (json_int_t)h->sockets.time_wait, "other", (json_int_t)h->sockets.other, "rows", (int)h->rows.n, "alarms", alarms);
 	if (!r)
 		return NULL;
 	json_object_set_new(r, "cookie_ms", age(cookie_ns, now_ms));

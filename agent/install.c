@@ -101,6 +101,7 @@ static int datapath_install(struct host *h, const struct view *v, const struct h
 	int err;
 
 	pin_dir_of(v, conf, pin_dir);
+	snprintf(h->rows_dir, sizeof(h->rows_dir), "%s-rows", pin_dir);
 	for (size_t i = 0; i < h->links.n; i++)
 		if (h->links.link[i].ifindex)
 			memcpy(dev.ifname[dev.n++], h->links.link[i].ifname, IF_NAMESIZE);

@@ -44,9 +44,18 @@ static int proof_probe(void *ctx, const struct tcp_iter_socket *s)
 	return h->prober ? prober_send(h->prober, s) : -ENOTSUP;
 }
 
+static uint16_t proof_owner(void *ctx, const struct tcp_iter_socket *s)
+{
+	struct host *h = ctx;
+	const struct view *v = follower_view(h->follower);
+	struct flow f = host_flow(s);
+
+	return v ? rows_left_owner(&f, v->table, v->pop->hash_seed) : HOST_NONE;
+}
+
 int host_left_open(struct host *h)
 {
-	static const struct proof_io io = { proof_list, proof_watch, proof_watched, proof_probe };
+	static const struct proof_io io = { proof_list, proof_watch, proof_watched, proof_probe, proof_owner };
 	int err = rtnl_open(NETLINK_SOCK_DIAG, &h->diag);
 
 	if (err)
@@ -88,6 +97,14 @@ static void count_cookies(struct host *h, uint64_t now_ms)
 	h->cookies_accepted = accepted;
 }
 
+static void count_rows(struct host *h, const struct view *v)
+{
+	int err = h->rows_dir[0] ? rows_left_read(&h->rows, h->rows_dir, h->self, v->table, v->pop->hash_seed, monotonic_ms()) : 0;
+
+	if (err)
+		log_warning("cannot read the rows of hand-off in %s: %s", h->rows_dir, strerror(-err));
+}
+
 void host_count(struct host *h, uint64_t now_ms)
 {
 	const struct view *v = follower_view(h->follower);
@@ -107,13 +124,19 @@ void host_count(struct host *h, uint64_t now_ms)
 	if (err && err != -EINTR)
 		log_warning("cannot count the sockets on VIPs: %s", strerror(-err));
 	count_cookies(h, now_ms);
+	count_rows(h, v);
 	h->count_cost_ms = monotonic_ms() - before;
 	h->count_due_ms = now_ms + (COUNT_MS > h->count_cost_ms * COUNT_SHARE ? COUNT_MS : h->count_cost_ms * COUNT_SHARE);
 }
 
 void host_proof_update(struct host *h, const struct view *v, unsigned what)
 {
-	bool needed = table_sheltered(v->table, h->self) || v->host_admin[h->self] != ADMIN_IN;
+	/* A report must not say of the new table what was counted under the old one. */
+	bool needed;
+
+	if (what & (VIEW_POP | VIEW_TABLE))
+		count_rows(h, v);
+	needed = table_sheltered(v->table, h->self) || v->host_admin[h->self] != ADMIN_IN;
 
 	if (!needed) {
 		if (proof_running(h->proof))

@@ -4,6 +4,7 @@
  *   { "verb": "explain", "client": "192.0.2.7:40000", "vip": "198.51.100.80:80" }
  *       what this host would do with that flow's next segment, as it would come to it now
  *   { "verb": "flows", "limit": 100 }     the sockets left on VIPs
+ *   { "verb": "rows", "limit": 100 }      connections handed off to other hosts, whose packets come here
  *   { "verb": "status" }                  the report, as the controller gets it
  * and, on the agent's own socket only:
  *   { "verb": "detours", "on": false }    the control of every claim: without detours a drain breaks flows.
@@ -115,13 +116,20 @@ static size_t next_segment(uint8_t frame[14 + PROBE_LEN_MAX], const struct sough
 	return 14 + probe_build(frame + 14, &peer, monotonic_ns());
 }
 
+struct flow host_flow(const struct tcp_iter_socket *s)
+{
+	struct flow f = { .protocol = IPPROTO_TCP, .sport = htons(s->dst_port), .dport = htons(s->src_port) };
+
+	f.family = s->family == AF_INET ? FLOW_V4 : FLOW_V6;
+	memcpy(f.saddr, s->dst, s->family == AF_INET ? 4 : 16);
+	memcpy(f.daddr, s->src, s->family == AF_INET ? 4 : 16);
+	return f;
+}
+
 static uint32_t bucket_of(const struct view *v, const struct tcp_iter_socket *key)
 {
-	struct flow f = { .protocol = IPPROTO_TCP, .sport = htons(key->dst_port), .dport = htons(key->src_port) };
+	struct flow f = host_flow(key);
 
-	f.family = key->family == AF_INET ? FLOW_V4 : FLOW_V6;
-	memcpy(f.saddr, key->dst, 16);
-	memcpy(f.daddr, key->src, 16);
 	return flow_hash(&f, v->pop->hash_seed) & (v->table->n_buckets - 1);
 }
 
@@ -168,7 +176,8 @@ static json_t *explain(struct host *h, const struct view *v, json_t *question)
 	struct sought w;
 	uint32_t bucket;
 	int position = 0;
-	json_t *answer;
+	json_t *answer, *row;
+	struct flow f;
 
 	if (parse(question, &w))
 		return refuse("explain needs \"client\" and \"vip\", each ADDRESS:PORT, of one family",
@@ -192,6 +201,10 @@ static json_t *explain(struct host *h, const struct view *v, json_t *question)
 	if (!h->datapath || h->ops->explain(h->datapath, frame, next_segment(frame, &w, dst, src),
 					    h->links.n ? h->links.link[0].ifname : "", text, sizeof(text)))
 		snprintf(text, sizeof(text), "unknown: the data path does not answer");
+	f = host_flow(&w.key);
+	row = host_row_of(h, v, &f, text, sizeof(text));
+	if (row)
+		json_object_set_new(answer, "row", row);
 	json_object_set_new(answer, "decision", json_string(text));
 	return answer;
 }
@@ -206,6 +219,8 @@ json_t *host_answer(struct host *h, const char *verb, json_t *question)
 		return explain(h, v, question);
 	if (!strcmp(verb, "flows"))
 		return flows(h, v, question);
+	if (!strcmp(verb, "rows"))
+		return host_rows(h, v, question);
 	if (!strcmp(verb, "status")) {
 		json_t *report = host_report(h, monotonic_ms());
 
@@ -214,7 +229,7 @@ json_t *host_answer(struct host *h, const char *verb, json_t *question)
 		json_object_set_new(report, "installed", json_integer((json_int_t)h->installed));
 		return report;
 	}
-	return refuse("a host does not know this verb", "explain, flows, status");
+	return refuse("a host does not know this verb", "explain, flows, rows, status");
 }
 
 json_t *host_set_detours(struct host *h, const json_t *on)

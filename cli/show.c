@@ -185,6 +185,25 @@ static void show_log(const json_t *answer)
 	text_table_end(t, stdout);
 }
 
+/* Hosts that said nothing, or more than was asked for. */
+static void print_unshown(const json_t *answer, const char *what)
+{
+	const json_t *h;
+	size_t i;
+
+	json_array_foreach(json_object_get(answer, "hosts"), i, h) {
+		const json_t *reply = json_object_get(h, "answer");
+		size_t shown = json_array_size(json_object_get(reply, what));
+
+		if (*text_of(reply, "error"))
+			printf("! %s: %s\n", text_of(h, "name"), text_of(reply, "error"));
+		else if (number_of(reply, "total") > (double)shown)
+			printf("%s: %zu of %.0f shown\n", text_of(h, "name"), shown, number_of(reply, "total"));
+	}
+	json_array_foreach(json_object_get(answer, "silent"), i, h)
+		printf("! %s: no answer\n", json_string_value(h));
+}
+
 /* What each host said of the sockets that it has on service addresses. */
 static void show_flows(const json_t *answer)
 {
@@ -207,17 +226,34 @@ static void show_flows(const json_t *answer)
 		}
 	}
 	text_table_end(t, stdout);
-	json_array_foreach(json_object_get(answer, "hosts"), i, h) {
-		const json_t *reply = json_object_get(h, "answer");
-		size_t shown = json_array_size(json_object_get(reply, "flows"));
+	print_unshown(answer, "flows");
+}
 
-		if (*text_of(reply, "error"))
-			printf("! %s: %s\n", text_of(h, "name"), text_of(reply, "error"));
-		else if (number_of(reply, "total") > (double)shown)
-			printf("%s: %zu of %.0f shown\n", text_of(h, "name"), shown, number_of(reply, "total"));
+/* What each host has to pass on. */
+static void show_rows(const json_t *answer)
+{
+	struct text_table *t = text_table_new("HOST|CLIENT|VIP|STATE|OWNER|CID|>E|>AGE|>IDLE|>PACKETS|THROUGH");
+	const json_t *h, *r;
+	char age[32], idle[32];
+	size_t i, k;
+
+	json_array_foreach(json_object_get(answer, "hosts"), i, h) {
+		json_array_foreach(json_object_get(json_object_get(h, "answer"), "rows"), k, r) {
+			text_cell(t, "%s", text_of(h, "name"));
+			text_cell(t, "%s", text_of(r, "client"));
+			text_cell(t, "%s", text_of(r, "vip"));
+			text_cell(t, "%s%s", text_of(r, "state"), is_true(r, "lives") ? "" : " (over)");
+			text_cell(t, "%s", *text_of(r, "owner") ? text_of(r, "owner") : "-");
+			text_cell(t, "%s", text_of(r, "cid"));
+			text_cell(t, "%.0f", number_of(r, "e"));
+			text_cell(t, "%s", spell_seconds(number_of(r, "age_ms") / 1000, age));
+			text_cell(t, "%s", is_known(r, "idle_ms") ? spell_seconds(number_of(r, "idle_ms") / 1000, idle) : "-");
+			text_cell(t, "%.0f", number_of(r, "packets"));
+			text_cell(t, "%s", *text_of(r, "through") ? text_of(r, "through") : "-");
+		}
 	}
-	json_array_foreach(json_object_get(answer, "silent"), i, h)
-		printf("! %s: no answer\n", json_string_value(h));
+	text_table_end(t, stdout);
+	print_unshown(answer, "rows");
 }
 
 void show_status(const json_t *s)
@@ -246,7 +282,7 @@ void show_status(const json_t *s)
 		printf("! %s (%s)\n", text_of(e, "text"), spell_seconds(number_of(e, "for_s"), time));
 }
 
-static const char *const whats[] = { "status", "hosts", "buckets", "switches", "vips", "flows", "log",
+static const char *const whats[] = { "status", "hosts", "buckets", "switches", "vips", "flows", "rows", "log",
 				     "pools", "backends", "connections", NULL };
 
 static json_t *request_for(const char *what, const char *host, uint32_t last, uint32_t limit)
@@ -255,8 +291,8 @@ static json_t *request_for(const char *what, const char *host, uint32_t last, ui
 
 	if (!strcmp(what, "status"))
 		return json_pack("{s:s}", "verb", "status");
-	if (!strcmp(what, "flows")) {
-		request = json_pack("{s:s, s:i}", "verb", "flows", "limit", (int)limit);
+	if (!strcmp(what, "flows") || !strcmp(what, "rows")) {
+		request = json_pack("{s:s, s:i}", "verb", what, "limit", (int)limit);
 		if (host)
 			json_object_set_new(request, "host", json_string(host));
 		return request;
@@ -281,6 +317,8 @@ static void print(const char *what, const json_t *answer, bool all)
 		show_vips(answer);
 	else if (!strcmp(what, "flows"))
 		show_flows(answer);
+	else if (!strcmp(what, "rows"))
+		show_rows(answer);
 	else
 		show_log(answer);
 }
@@ -295,8 +333,8 @@ static int run(int argc, char **argv)
 	const struct cli_option table[] = {
 		{ "all", 'a', OPTION_FLAG, &all, NULL, "buckets: a line each, with the history" },
 		{ "last", 'n', OPTION_NUMBER, &last, "N", "log: that many entries (20)" },
-		{ "host", 0, OPTION_TEXT, &host, "NAME", "flows: of one host only" },
-		{ "limit", 0, OPTION_NUMBER, &limit, "N", "flows, connections: at most that many of each host (100)" },
+		{ "host", 0, OPTION_TEXT, &host, "NAME", "flows, rows: of one host only" },
+		{ "limit", 0, OPTION_NUMBER, &limit, "N", "flows, rows, connections: at most that many of each host (100)" },
 		{ 0 },
 	};
 
@@ -320,7 +358,7 @@ static int run(int argc, char **argv)
 
 const struct verb verb_show = {
 	"show",
-	"[status|hosts|buckets|switches|vips|flows|log|pools|backends|connections]",
+	"[status|hosts|buckets|switches|vips|flows|rows|log|pools|backends|connections]",
 	"what is there, and how it is",
 	"  status    the POP in five lines, and what is wrong (the default)\n"
 	"  hosts     who serves, how many buckets, who shelters older flows\n"
@@ -328,6 +366,7 @@ const struct verb verb_show = {
 	"  switches  what each switch has of the log, and whether it announces\n"
 	"  vips      the service addresses, who announces and who serves them\n"
 	"  flows     connections, asked from the hosts\n"
+	"  rows      connections handed off to another host, asked from those to which their packets come\n"
 	"  log       the last changes, and their reasons\n"
 	"  pools, backends, connections  of the front end on this machine (baton-l7d)",
 	run,

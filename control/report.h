@@ -23,8 +23,8 @@
  *     "sockets": { "established": n, "request": n, "time_wait": n, "other": n },   on VIPs; time_wait: younger than policy.time_wait_ms
  *     "cookie_ms": n,                 time since a SYN cookie was last sent or accepted; -1: never
  *     "proxied": n,                   connections of front ends to this host's servers (backends of pools)
- *     "rows": n,                      forwarded flows of hand-off; 0 until that is part of the front end
- *     "via": { "<owner id>": n },     proof: sockets of ours that are reached through that owner
+ *     "rows": n,                      rows of hand-off in force: connections that live elsewhere, and come here
+ *     "via": { "<owner id>": n },     proof: sockets and rows of ours that are reached through that owner
  *     "via_unknown": n,               sockets that have not answered the probe yet
  *     "via_index": i,                 log index at which the proof began (valid for tables up to it)
  *     "via_ms": n,                    time since it began: a SYN that a lagging switch still sent here is only

@@ -286,7 +286,7 @@ void verbs_handle(void *ctx, const char *verb, json_t *args, struct ctl_request 
 		verb_rollback(c, args, r);
 	} else if (!strcmp(verb, "explain")) {
 		verb_explain(c, args, r);
-	} else if (!strcmp(verb, "flows")) {
+	} else if (!strcmp(verb, "flows") || !strcmp(verb, "rows")) {
 		verb_flows(c, args, r);
 	} else {
 		ctl_refuse(r, "there is no such verb", "see docs/formats.md for the verbs of baton-controld");

@@ -48,15 +48,42 @@ static __always_inline void count(__u32 what)
 		++*n;
 }
 
-/* The row, unless it has ended. */
-static __always_inline struct row *row_of(const struct flow *f, __u64 now)
-{
-	struct row *r = bpf_map_lookup_elem(&rows, f);
+/* What a row says, all of one moment. */
+struct said {
+	__u16 owner;
+	__u8 state;
+};
 
-	if (!r || !r->deadline_ns || now < r->deadline_ns)
-		return r;
-	count(FLOW_EXPIRED);
-	return NULL;
+enum found { FOUND_NONE, FOUND, FOUND_BUSY };
+
+/*
+ * The flow's row, unless it has ended.  A row that is taken away or replaced leaves its memory to the next one at once,
+ * perhaps to another flow's: what was read counts only if the row is still where it was.  The increment orders the two
+ * looks on every CPU.
+ */
+static __always_inline enum found find_row(const struct flow *f, __u64 now, struct row **at, struct said *said)
+{
+	struct row *r;
+	__u64 deadline;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		r = bpf_map_lookup_elem(&rows, f);
+		if (!r)
+			return FOUND_NONE;
+		said->owner = *(volatile __u16 *)&r->owner;
+		said->state = *(volatile __u8 *)&r->state;
+		deadline = *(volatile __u64 *)&r->deadline_ns;
+		if (deadline && now >= deadline) {
+			count(FLOW_EXPIRED);
+			return FOUND_NONE;
+		}
+		__sync_fetch_and_add(&r->packets, 1);
+		*at = r;
+		if (bpf_map_lookup_elem(&rows, f) == r)
+			return FOUND;
+	}
+	return FOUND_BUSY;
 }
 
 /* One hop less: two hosts whose rows point at each other end a packet, not themselves. */
@@ -115,7 +142,6 @@ static __always_inline void note(struct row *r, const struct packet_eth *eth, __
 
 	r->seen_ns = now;
 	r->through = detour_decode(eth->src, &came) ? came.first : self;
-	__sync_fetch_and_add(&r->packets, 1);
 }
 
 SEC("tc")
@@ -123,45 +149,56 @@ int flow_ingress(struct __sk_buff *skb)
 {
 	struct packet_eth eth;
 	struct flow_config *c;
+	struct row *r = NULL;
+	enum found found;
+	struct said said;
 	struct packet p;
-	struct row *r;
 	__u32 zero = 0;
 	__u64 now;
 
 	if (skb->vlan_present || packet_parse(skb, skb->len, &p) != PACKET_OK || p.flow.protocol != PACKET_TCP ||
 	    p.shape & PACKET_NO_OWNER)
 		return TC_ACT_UNSPEC;
-	now = bpf_ktime_get_ns();
-	r = row_of(&p.flow, now);
 	c = bpf_map_lookup_elem(&flow_config, &zero);
-	if (!r || !c || packet_load(skb, 0, &eth, sizeof(eth)) || !is_for_us(skb, &eth, c)) {
+	if (!c || packet_load(skb, 0, &eth, sizeof(eth)) || !is_for_us(skb, &eth, c)) {
 		count(FLOW_MISS);
 		return TC_ACT_UNSPEC;
 	}
-	if (r->state == ROW_HOLD) {
+	now = bpf_ktime_get_ns();
+	found = find_row(&p.flow, now, &r, &said);
+	if (found == FOUND_NONE) {
+		count(FLOW_MISS);
+		return TC_ACT_UNSPEC;
+	}
+	if (found == FOUND_BUSY || !r) {
+		count(FLOW_ERROR);
+		return TC_ACT_SHOT;
+	}
+	if (said.state == ROW_HOLD) {
 		note(r, &eth, c->self, now);
 		count(FLOW_HELD);
 		return (int)bpf_redirect(c->tap, 0);
 	}
-	if (r->state == ROW_CLOSING && is_syn(&p)) {
+	if (said.state == ROW_CLOSING && is_syn(&p)) {
 		bpf_map_delete_elem(&rows, &p.flow); /* the port is used again: the next connection is nobody's yet */
 		count(FLOW_REMOVED);
 		return TC_ACT_UNSPEC;
 	}
-	if ((r->state != ROW_FWD && r->state != ROW_CLOSING) || !host_id_valid(r->owner) || r->owner == c->self) {
+	if ((said.state != ROW_FWD && said.state != ROW_CLOSING) || !host_id_valid(said.owner) || said.owner == c->self) {
 		count(FLOW_SELF);
 		return TC_ACT_UNSPEC;
 	}
 	note(r, &eth, c->self, now);
-	return forward(skb, &p, r->owner, c);
+	return forward(skb, &p, said.owner, c);
 }
 
 SEC("tc")
 int flow_egress(struct __sk_buff *skb)
 {
 	struct flow reversed = {};
+	struct row *r = NULL;
+	struct said said;
 	struct packet p;
-	struct row *r;
 
 	if (skb->vlan_present || packet_parse(skb, skb->len, &p) != PACKET_OK || p.flow.protocol != PACKET_TCP ||
 	    p.shape & (PACKET_NO_OWNER | PACKET_ICMP_ERROR))
@@ -172,8 +209,7 @@ int flow_egress(struct __sk_buff *skb)
 	reversed.dport = p.flow.sport;
 	reversed.family = p.flow.family;
 	reversed.protocol = p.flow.protocol;
-	r = row_of(&reversed, bpf_ktime_get_ns());
-	if (!r || r->state != ROW_HOLD)
+	if (find_row(&reversed, bpf_ktime_get_ns(), &r, &said) == FOUND_NONE || !r || said.state != ROW_HOLD)
 		return TC_ACT_UNSPEC;
 	r->dropped |= p.segment ? ROW_DROPPED_ACK | ROW_DROPPED_DATA : ROW_DROPPED_ACK;
 	count(FLOW_HELD_EGRESS);

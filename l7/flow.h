@@ -37,7 +37,7 @@ struct row {
 	__u64 deadline_ns; /* CLOCK_MONOTONIC */
 	__u64 since_ns;	   /* rows_put() */
 	__u64 seen_ns;	   /* the last packet that it acted on */
-	__u64 packets;	   /* that it acted on, as the stack counts: a super-packet is one */
+	__u64 packets;	   /* that met it, both directions, as the stack counts: a super-packet is one */
 	__u32 e;
 	__u16 owner;   /* host id: FWD, CLOSING */
 	__u16 through; /* the bucket's owner when the last packet came; HOST_NONE: none came yet */
@@ -80,7 +80,7 @@ enum flow_count {
 	FLOW_EXPIRED, /* a row past its deadline was met */
 	FLOW_REMOVED, /* by a SYN */
 	FLOW_TTL,     /* dropped: it would have gone on for ever */
-	FLOW_ERROR,   /* dropped: a helper failed in the middle */
+	FLOW_ERROR,   /* dropped: a helper failed in the middle, or the row changed twice meanwhile */
 	FLOW_SELF,    /* a row that forwards to this host: passed on as if there were none */
 	FLOW_OUT,     /* forwarded inside IP (counted in FLOW_FORWARDED too) */
 	FLOW_IN,      /* taken out of IP */

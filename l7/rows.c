@@ -343,25 +343,9 @@ int rows_delete(struct rows *r, const struct flow *f)
 	return bpf_map_delete_elem(bpf_map__fd(r->skel->maps.rows), f);
 }
 
-static int each_row(int fd, int (*each)(void *ctx, const struct flow *f, const struct row *row), void *ctx)
-{
-	struct flow key, next;
-	struct row row;
-	int more = !bpf_map_get_next_key(fd, NULL, &next), err = 0;
-
-	/* The next key is asked for before this one may be deleted, or the walk would begin anew. */
-	while (more && !err) {
-		key = next;
-		more = !bpf_map_get_next_key(fd, &key, &next);
-		if (!bpf_map_lookup_elem(fd, &key, &row))
-			err = each(ctx, &key, &row);
-	}
-	return err;
-}
-
 int rows_each(struct rows *r, int (*each)(void *ctx, const struct flow *f, const struct row *row), void *ctx)
 {
-	return each_row(bpf_map__fd(r->skel->maps.rows), each, ctx);
+	return rows_each_of(bpf_map__fd(r->skel->maps.rows), each, ctx);
 }
 
 /* --- Held packets ------------------------------------------------------------------------------------------------ */
@@ -479,30 +463,6 @@ int rows_counts(struct rows *r, struct rows_counts *out)
 	}
 	free(n);
 	return err ? err : rows_each(r, count_one, &out->rows);
-}
-
-/* --- Another process's rows --------------------------------------------------------------------------------------- */
-
-static int count_living(void *ctx, const struct flow *f, const struct row *row)
-{
-	(void)f;
-	*(uint32_t *)ctx += !row->deadline_ns || now_ns() < row->deadline_ns;
-	return 0;
-}
-
-int rows_pinned_count(const char *pin_dir, uint32_t *n)
-{
-	char path[320];
-	int fd, err;
-
-	*n = 0;
-	snprintf(path, sizeof(path), "%s/rows", pin_dir);
-	fd = bpf_obj_get(path);
-	if (fd < 0)
-		return fd;
-	err = each_row(fd, count_living, n);
-	close(fd);
-	return err;
 }
 
 /* --- Owners that are reached through IP ----------------------------------------------------------------------------- */

@@ -72,9 +72,12 @@ struct rows_counts {
 };
 int rows_counts(struct rows *r, struct rows_counts *out);
 
-/* --- Another process's rows, by their pin (the host's agent counts them) -------------------------------------- */
+/* --- Another process's rows, by their pin: l7/rows_pinned.c (the host's agent counts and shows them) ------------ */
 
-/* How many that have not ended; -ENOENT: no pin, so none. */
-int rows_pinned_count(const char *pin_dir, uint32_t *n);
+/* An open map of rows; -ENOENT: there is none. */
+int rows_pinned_open(const char *pin_dir);
+/* As rows_each(), of a map. */
+int rows_each_of(int map_fd, int (*each)(void *ctx, const struct flow *f, const struct row *row), void *ctx);
+bool row_lives(const struct row *row, uint64_t now_ns);
 
 #endif

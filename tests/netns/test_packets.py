@@ -80,10 +80,10 @@ SHAPES = {4: (options, record_route, fragments, fragments_last_first),
 class Ghost:
     """A connection whose client is this test."""
 
-    def __init__(self, wire, family):
+    def __init__(self, wire, family, port=None):
         self.wire, self.family = wire, family
         self.src, self.vip = FAMILIES[family]
-        self.port, self.seq = random.randrange(20000, 60000), random.getrandbits(31)
+        self.port, self.seq = port or random.randrange(20000, 60000), random.getrandbits(31)
         wire.send(tcp_packet(self.src, self.port, self.vip, 80, SYN, self.seq, options=b"\x02\x04\x05\x78"))
         got = wire.receive(self.port, 3, lambda s: s[4] == SYN | ACK)
         check(got, "no answer to a SYN from %s", self.src)

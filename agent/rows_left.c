@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "agent/rows_left.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "l7/rows.h"
+
+struct reading {
+	uint16_t self;
+	const struct table *table;
+	uint32_t hash_seed;
+	uint64_t now_ns;
+	uint32_t n, via[HOST_ID_MAX + 1];
+};
+
+uint16_t rows_left_owner(const struct flow *f, const struct table *t, uint32_t hash_seed)
+{
+	return t->n_buckets ? t->bucket[flow_bucket(f, hash_seed, t->n_buckets)].triple.host[0] : HOST_NONE;
+}
+
+static int add(void *ctx, const struct flow *f, const struct row *row)
+{
+	struct reading *r = ctx;
+	uint16_t owner;
+
+	if (!row_lives(row, r->now_ns))
+		return 0;
+	r->n++;
+	owner = rows_left_owner(f, r->table, r->hash_seed);
+	if (owner != HOST_NONE && owner != r->self)
+		r->via[owner]++;
+	if (row->through != owner && row->through != r->self && host_id_valid(row->through))
+		r->via[row->through]++;
+	return 0;
+}
+
+static void take(uint32_t *known, uint64_t *known_ms, uint32_t n, uint64_t now_ms)
+{
+	if (n)
+		*known_ms = now_ms;
+	if (n || now_ms - *known_ms >= ROWS_LEFT_MS)
+		*known = n;
+}
+
+int rows_left_read(struct rows_left *l, const char *pin_dir, uint16_t self, const struct table *t, uint32_t hash_seed,
+		   uint64_t now_ms)
+{
+	static struct reading r; /* large; one thread */
+	int fd = rows_pinned_open(pin_dir), err = 0;
+	unsigned id;
+
+	memset(&r, 0, sizeof(r));
+	r.self = self;
+	r.table = t;
+	r.hash_seed = hash_seed;
+	r.now_ns = now_ms * 1000000; /* of the same clock: CLOCK_MONOTONIC */
+	if (fd >= 0) {
+		err = rows_each_of(fd, add, &r);
+		close(fd);
+	} else if (fd != -ENOENT) {
+		err = fd;
+	}
+	if (err)
+		return err;
+	take(&l->n, &l->n_ms, r.n, now_ms);
+	for (id = HOST_ID_MIN; id <= HOST_ID_MAX; id++)
+		take(&l->via[id], &l->via_ms[id], r.via[id], now_ms);
+	return 0;
+}
