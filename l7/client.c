@@ -121,6 +121,7 @@ void client_linger(struct client *c)
 	if (c->lingering || c->dead)
 		return;
 	c->lingering = true;
+	c->s.direct = false;
 	if (c->s.tls && tls_done(c->s.tls))
 		tls_close_notify(c->s.tls, &c->s.out);
 	stream_flush(&c->s);

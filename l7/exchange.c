@@ -220,7 +220,7 @@ unsigned exchange_new(struct worker *w, const struct exchange_request *r, struct
 			  : h->content_length >= 0			   ? BODY_LENGTH
 									   : BODY_NONE;
 	x->request_done = x->request_body == BODY_NONE || (x->request_body == BODY_LENGTH && !h->content_length);
-	x->pipe[0] = x->pipe[1] = -1;
+	x->pipe[0] = x->pipe[1] = x->up[0] = x->up[1] = -1;
 	client = client_address(r->peer, &n_client, text);
 	memcpy(x->client_text, text, sizeof(text));
 	x->key.hash = route_key(conf, h, client, n_client);
@@ -374,6 +374,7 @@ void exchange_connected(struct exchange *x, bool fresh)
 	size_t n;
 
 	x->connected_ns = monotonic_ns();
+	x->unread = false;
 	if (fresh)
 		stats_observe(&x->w->stats, PHASE_CONNECT, x->connected_ns - x->picked_ns);
 	x->state = EXCHANGE_ASKED;
@@ -429,9 +430,28 @@ static size_t send_chunk(struct exchange *x, struct stream *s, const uint8_t *p,
 	return n;
 }
 
+void exchange_progress(struct exchange *x, size_t n)
+{
+	x->body_taken = true;
+	x->bytes_in += n;
+	stats_add(x->w->stats.bytes_in, n);
+	await_answer(x);
+}
+
 bool exchange_ready(const struct exchange *x)
 {
 	return x->conn && x->state >= EXCHANGE_ASKED;
+}
+
+/* A backend that closed with the body unread may have answered before it did (RFC 9112 9.6): what it said is read. */
+void exchange_unread(struct exchange *x)
+{
+	struct stream *s = &x->conn->s;
+
+	x->unread = true;
+	s->error = 0;
+	buffer_free(&s->out);
+	stream_read(s, true);
 }
 
 size_t exchange_body(struct exchange *x, const uint8_t *p, size_t n, bool end)
@@ -445,11 +465,14 @@ size_t exchange_body(struct exchange *x, const uint8_t *p, size_t n, bool end)
 	if (!exchange_ready(x))
 		return 0;
 	s = &x->conn->s;
-	if (s->error)
-		return n;
+	if (s->error || x->unread)
+		return x->body_taken ? n : 0;
 	took = x->request_body == BODY_CHUNKED ? send_chunk(x, s, p, n, end) : stream_write(s, p, n);
-	if (took || s->out.data || !n)
-		x->body_taken = x->body_taken || took;
+	x->body_taken = x->body_taken || took;
+	if (s->error) {
+		exchange_unread(x);
+		return x->body_taken ? n : 0; /* none of it taken: another backend may get all of it */
+	}
 	x->bytes_in += took;
 	stats_add(x->w->stats.bytes_in, took);
 	if (took == n && end)

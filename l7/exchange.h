@@ -65,14 +65,15 @@ struct exchange {
 	bool idempotent, upgrade, head_request;
 	bool body_taken;    /* bytes of the request's body were taken from the client */
 	bool request_done;  /* all of the request was taken */
+	bool unread;	    /* the backend takes no more of the body: the rest is dropped, its answer may be there */
 	uint8_t request_body; /* enum body_framing: how it is sent to the backend */
 	uint8_t answer_body;
 	uint64_t answer_left;
 	struct chunked chunked;
 	/* Trailers, as l7/trailer.h reads them: of the request (filled by the front before the body's end), of the answer. */
 	struct buffer request_trailer, answer_trailer;
-	int pipe[2];
-	size_t in_pipe;
+	int pipe[2], up[2]; /* of the answer's body, of the request's; -1: none */
+	size_t in_pipe, in_up;
 
 	uint16_t status;
 	const char *why; /* it failed, or had a second try */
@@ -103,6 +104,8 @@ void exchange_forget(struct exchange *x); /* not begun: somebody else serves it 
 /* Body bytes: returns how many were taken; pull() is called when more can be.  end: these are the last. */
 size_t exchange_body(struct exchange *x, const uint8_t *p, size_t n, bool end);
 bool exchange_ready(const struct exchange *x); /* for body bytes */
+void exchange_unread(struct exchange *x); /* writing the body failed */
+void exchange_progress(struct exchange *x, size_t n); /* n bytes of the body went another way (l7/pump.h) */
 void exchange_room(struct exchange *x); /* the front can take body bytes again */
 void exchange_abort(struct exchange *x, const char *why); /* the client is gone; x is gone after this */
 

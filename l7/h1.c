@@ -13,6 +13,7 @@
 #include "l7/access.h"
 #include "l7/client.h"
 #include "l7/handoff.h"
+#include "l7/pump.h"
 #include "l7/tls.h"
 #include "l7/trailer.h"
 
@@ -134,7 +135,30 @@ static int push_body(struct client *c)
 		}
 	}
 	stream_reopen(&c->s);
-	if (c->body != BODY_NONE)
+	if (c->body == BODY_LENGTH && !in->data && exchange_ready(x)) {
+		uint64_t before = c->body_left;
+
+		switch (pump_up(x, &c->s, &c->body_left)) {
+		case PUMP_UP_NOT:
+			c->s.direct = false;
+			break;
+		case PUMP_UP_CLIENT:
+			c->s.direct = true;
+			if (c->body_left != before)
+				client_wait(c, WAIT_BODY);
+			break;
+		case PUMP_UP_BACKEND: /* it is slow, not the client */
+			c->s.direct = true;
+			client_await_answer(c);
+			stream_read(&c->s, false);
+			return 0;
+		case PUMP_UP_DONE:
+			c->s.direct = false;
+			body_over(c);
+			break;
+		}
+	}
+	if (c->body != BODY_NONE || !c->s.direct)
 		stream_read(&c->s, true);
 	return 0;
 }
@@ -192,6 +216,8 @@ static void front_pull(struct exchange *x)
 	err = push_body(c);
 	if (err || (c->s.eof && c->body != BODY_NONE && !c->s.in.data)) {
 		c->s.error = err == -EFBIG ? EFBIG : EBADMSG; /* refused as soon as the loop is back */
+		broken_soon(c);
+	} else if (c->s.error) {
 		broken_soon(c);
 	}
 }
@@ -577,7 +603,7 @@ void h1_input(struct client *c)
 	}
 	if (c->body != BODY_NONE) {
 		err = push_body(c);
-		if (!err && c->s.eof && c->body != BODY_NONE && !c->s.in.data) {
+		if (!err && (c->s.error || (c->s.eof && c->body != BODY_NONE && !c->s.in.data))) {
 			struct exchange *x = c->x; /* the client left in the middle of its request */
 
 			c->x = NULL;

@@ -21,7 +21,7 @@
 #include "l7/trailer.h"
 
 #define STREAMS_MAX 128
-#define STREAM_WINDOW 65535
+#define STREAM_WINDOW 262144 /* all streams together hold CONNECTION_WINDOW at most */
 #define CONNECTION_WINDOW (1 << 20)
 #define PLAIN_HIGH (2 * RECORD_PLAIN_MAX) /* frames that are sealed before the turn ends */
 #define PLAIN_MAX (PLAIN_HIGH + 65536)	   /* and one more, whatever it is */

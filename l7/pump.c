@@ -10,44 +10,47 @@
 #include "l7/trailer.h"
 
 #define SPLICE_MAX (1u << 20)
+#define UP_TURNS 8 /* pipes full of one upload, before others have their turn */
 
 /* --- splice --------------------------------------------------------------------------------------------- */
-static bool pipe_take(struct exchange *x)
+static bool pipe_take(struct worker *w, int end[2])
 {
-	struct worker *w = x->w;
-
-	if (x->pipe[0] >= 0)
+	if (end[0] >= 0)
 		return true;
 	if (w->n_pipes) {
 		w->n_pipes--;
-		x->pipe[0] = w->pipe[w->n_pipes][0];
-		x->pipe[1] = w->pipe[w->n_pipes][1];
+		end[0] = w->pipe[w->n_pipes][0];
+		end[1] = w->pipe[w->n_pipes][1];
 		return true;
 	}
-	if (pipe2(x->pipe, O_NONBLOCK | O_CLOEXEC)) {
-		x->pipe[0] = x->pipe[1] = -1;
+	if (pipe2(end, O_NONBLOCK | O_CLOEXEC)) {
+		end[0] = end[1] = -1;
 		return false;
 	}
 	/* Best effort: beyond the user's share of pipe memory the kernel gives a small one. */
-	(void)fcntl(x->pipe[1], F_SETPIPE_SZ, SPLICE_MAX);
+	(void)fcntl(end[1], F_SETPIPE_SZ, SPLICE_MAX);
 	return true;
+}
+
+static void pipe_give(struct worker *w, int end[2], size_t in_it)
+{
+	if (end[0] < 0)
+		return;
+	if (!in_it && w->n_pipes < PIPES_KEPT) {
+		w->pipe[w->n_pipes][0] = end[0];
+		w->pipe[w->n_pipes][1] = end[1];
+		w->n_pipes++;
+	} else {
+		close(end[0]);
+		close(end[1]);
+	}
+	end[0] = end[1] = -1;
 }
 
 void pump_free(struct exchange *x)
 {
-	struct worker *w = x->w;
-
-	if (x->pipe[0] < 0)
-		return;
-	if (!x->in_pipe && w->n_pipes < PIPES_KEPT) {
-		w->pipe[w->n_pipes][0] = x->pipe[0];
-		w->pipe[w->n_pipes][1] = x->pipe[1];
-		w->n_pipes++;
-	} else {
-		close(x->pipe[0]);
-		close(x->pipe[1]);
-	}
-	x->pipe[0] = x->pipe[1] = -1;
+	pipe_give(x->w, x->pipe, x->in_pipe);
+	pipe_give(x->w, x->up, x->in_up);
 }
 
 /* Out of the pipe into the client.  True: the pipe is empty. */
@@ -84,7 +87,7 @@ static bool spliced(struct exchange *x, enum pump_result *r)
 			*r = PUMP_BLOCKED;
 		return x->in_pipe > 0;
 	}
-	if (!pipe_take(x))
+	if (!pipe_take(x->w, x->pipe))
 		return false;
 	for (;;) {
 		ssize_t n;
@@ -110,6 +113,69 @@ static bool spliced(struct exchange *x, enum pump_result *r)
 		*r = PUMP_MORE;
 		return true;
 	}
+}
+
+/* Out of the pipe into the backend.  True: the pipe is empty. */
+static bool up_out(struct exchange *x, struct stream *to, bool more)
+{
+	while (x->in_up) {
+		ssize_t n = splice(x->up[0], NULL, to->fd, NULL, x->in_up,
+				   SPLICE_F_MOVE | SPLICE_F_NONBLOCK | (more ? SPLICE_F_MORE : 0));
+
+		if (n <= 0) {
+			if (n < 0 && errno != EAGAIN && errno != EINTR)
+				exchange_unread(x);
+			else
+				stream_await_write(to);
+			return false;
+		}
+		x->in_up -= (size_t)n;
+		to->sent += (uint64_t)n;
+		stats_add(x->w->stats.spliced_in, n);
+	}
+	return true;
+}
+
+enum pump_up pump_up(struct exchange *x, struct stream *from, uint64_t *left)
+{
+	struct stream *to = &x->conn->s;
+	unsigned i;
+
+	if (x->request_body != BODY_LENGTH || x->unread || from->tls || to->tls || from->in.data ||
+	    (!x->in_up && *left < SPLICE_MIN) || !pipe_take(x->w, x->up))
+		return PUMP_UP_NOT;
+	stream_flush(to); /* the head, and what came with it */
+	if (to->error) {
+		exchange_unread(x);
+		return PUMP_UP_NOT;
+	}
+	if (to->out.data)
+		return PUMP_UP_BACKEND;
+	for (i = 0; i < UP_TURNS; i++) {
+		ssize_t n;
+
+		if (!up_out(x, to, *left > 0))
+			return x->unread ? PUMP_UP_NOT : PUMP_UP_BACKEND;
+		if (!*left) {
+			x->request_done = true;
+			return PUMP_UP_DONE;
+		}
+		n = splice(from->fd, NULL, x->up[1], NULL, *left < SPLICE_MAX ? *left : SPLICE_MAX, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+		if (n > 0) {
+			x->in_up = (size_t)n;
+			*left -= (uint64_t)n;
+			from->received += (uint64_t)n;
+			exchange_progress(x, (size_t)n);
+			continue;
+		}
+		if (n == 0)
+			from->eof = true;
+		else if (errno != EAGAIN && errno != EINTR)
+			from->error = errno;
+		return PUMP_UP_CLIENT;
+	}
+	/* Others have their turn; what the pipe holds goes first then. */
+	return up_out(x, to, true) ? PUMP_UP_CLIENT : x->unread ? PUMP_UP_NOT : PUMP_UP_BACKEND;
 }
 
 /* --- copies ----------------------------------------------------------------------------------------------- */

@@ -56,10 +56,11 @@ static void collect_clients(struct l7d *d, struct metrics *m)
 	metric_family(m, "baton_l7_h2_offences_total", METRIC_COUNTER, "HTTP/2 connections ended for what their client did.");
 	for (o = H2_FAIR + 1; o < H2_OFFENCES; o++)
 		metric_sample(m, SUM(d, h2_offences[o]), "what", h2_offence_text(o), NULL);
-	metric_family(m, "baton_l7_body_bytes_total", METRIC_COUNTER, "Bytes of bodies; spliced: of those sent, without a copy.");
+	metric_family(m, "baton_l7_body_bytes_total", METRIC_COUNTER, "Bytes of bodies; spliced: of those sent (spliced_in: received), without a copy.");
 	metric_sample(m, SUM(d, bytes_in), "direction", "received", NULL);
 	metric_sample(m, SUM(d, bytes_out), "direction", "sent", NULL);
 	metric_sample(m, SUM(d, spliced), "direction", "spliced", NULL);
+	metric_sample(m, SUM(d, spliced_in), "direction", "spliced_in", NULL);
 	metric_family(m, "baton_l7_tunnels_total", METRIC_COUNTER, "Connections upgraded.");
 	metric_sample(m, SUM(d, tunnels), NULL);
 }

@@ -28,7 +28,7 @@ struct stats {
 	uint64_t backend_connects, backend_reuses, backend_failures;
 	uint64_t timeouts_head, timeouts_idle, timeouts_body, timeouts_backend;
 	uint64_t h2_offences[H2_OFFENCES];	    /* HTTP/2 connections ended for what the client did */
-	uint64_t bytes_in, bytes_out, spliced;
+	uint64_t bytes_in, bytes_out, spliced, spliced_in;
 	uint64_t tunnels;
 	uint64_t log_lost;
 	uint64_t active;			    /* requests now */
