@@ -14,6 +14,8 @@
 #include "l7/hash.h"
 
 #define REMEMBERED 131072 /* connections of a worker that were offered to it, the oldest that are over forgotten first */
+#define SILENT_MS 500	  /* a peer that has not answered an offer in time gets no other for so long */
+#define WORD_MS 50	  /* a request that would move its connection waits so long for the move before to be confirmed */
 #define OBJECTS 65536	  /* whose sizes a worker has learned */
 
 /* --- places --------------------------------------------------------------------------------------------------- */
@@ -108,6 +110,8 @@ static void place_settle(struct place *p)
 		due = sooner(due, p->row.deadline_ms);
 	if (r)
 		due = sooner(due, sooner(r->next_ms, r->deadline_ms));
+	if (p->waits_for_word)
+		due = sooner(due, p->word_by_ms);
 	if (due == UINT64_MAX)
 		timer_stop(&p->timer);
 	else
@@ -243,6 +247,8 @@ static void do_send(struct place *p, const struct move_actions *out)
 			p->moving->offered_ns = monotonic_ns();
 			break;
 		case MOVE_SEND_STATUS:
+			/* It is slow to answer, or dead: what else would be offered to it is proxied meanwhile. */
+			h->backoff[p->s.to].until_ms = monotonic_ms() + SILENT_MS;
 			say(h, p->s.to, LETTER_STATUS, 0, &of);
 			break;
 		case MOVE_GIVE:
@@ -426,10 +432,15 @@ static void row_over(struct place *p)
 		say(p->h, p->ingress, LETTER_GONE, GONE_ENDED, &l);
 }
 
+static void decide_again(struct place *p);
+
 static void place_tick(struct timer *t)
 {
 	struct place *p = LINK_OF(t, struct place, timer);
 	uint64_t now = monotonic_ms();
+
+	if (p->waits_for_word && now >= p->word_by_ms)
+		decide_again(p);
 
 	if (p->row.state == ROW_HOLD && now >= p->row.deadline_ms && !waits(p)) {
 		p->row.state = ROW_NONE;
@@ -552,6 +563,8 @@ static bool on_letter(void *ctx, uint16_t host, uint64_t inc, const struct move_
 		} else {
 			move_memory_row_ok(h->memory, l->cid, l->e, inc, monotonic_ms(), &out);
 			do_recv(h, NULL, l, host, &out);
+			if (p && p->waits_for_word)
+				decide_again(p);
 		}
 		break;
 	case LETTER_GONE:
@@ -716,13 +729,51 @@ static void note_backend(struct client *c, uint64_t backend)
 	c->last_backend = backend;
 }
 
+/* What the pool has picked: does the connection go there?  True: it is on its way, or waits for I's word to go. */
+static bool goes(struct client *c, size_t head_len, bool may_wait)
+{
+	struct exchange *x = c->x;
+	uint16_t host = x->pool->conf->backend[x->pick].host;
+	struct move_decision d = decide(c, head_len, host);
+	struct place *p;
+
+	if (d.reason == REASON_UNCONFIRMED && may_wait) {
+		p = c->place;
+		c->moving = p->waits_for_word = true;
+		c->head_n = head_len;
+		p->word_by_ms = monotonic_ms() + WORD_MS;
+		timer_stop(&c->timer);
+		stream_freeze(&c->s);
+		place_settle(p);
+		return true;
+	}
+	x->mode = (uint8_t)d.mode;
+	x->reason = (uint8_t)d.reason;
+	stats_inc(c->s.w->stats.move_reasons[d.reason]);
+	if (d.mode != MODE_HANDOFF || !place_for(c))
+		return false;
+	start(c, head_len, host, d.reason);
+	return true;
+}
+
+/* The word that was waited for has come, or it is late. */
+static void decide_again(struct place *p)
+{
+	struct client *c = p->client;
+
+	p->waits_for_word = c->moving = false;
+	if (c->x->pick_at == c->x->pool->configured && goes(c, c->head_n, false))
+		return;
+	stream_thaw(&c->s);
+	h1_resume(c);
+}
+
 bool handoff_try(struct client *c, size_t head_len)
 {
 	struct handoff *h = c->s.w->handoff;
 	struct exchange *x = c->x;
 	struct wpool *pool = x->pool;
-	struct move_decision d;
-	uint16_t host;
+	const char *text;
 
 	if (c->arrived) {
 		at_home(c);
@@ -734,16 +785,9 @@ bool handoff_try(struct client *c, size_t head_len)
 	x->pick_at = pool->configured;
 	if (x->pick < 0)
 		return false;
-	host = pool->conf->backend[x->pick].host;
-	note_backend(c, hash_bytes(pool->backend[x->pick]->text, strlen(pool->backend[x->pick]->text), 6));
-	d = decide(c, head_len, host);
-	x->mode = (uint8_t)d.mode;
-	x->reason = (uint8_t)d.reason;
-	stats_inc(c->s.w->stats.move_reasons[d.reason]);
-	if (d.mode != MODE_HANDOFF || !place_for(c))
-		return false;
-	start(c, head_len, host, d.reason);
-	return true;
+	text = pool->backend[x->pick]->text;
+	note_backend(c, hash_bytes(text, strlen(text), 6));
+	return goes(c, head_len, true);
 }
 
 void handoff_closed(struct client *c)
@@ -752,6 +796,7 @@ void handoff_closed(struct client *c)
 
 	c->place = NULL;
 	p->client = NULL;
+	p->waits_for_word = false;
 	if (c->ingress)
 		p->h->n_arrived--;
 	recv_event(p, RECV_CLOSED, 0);

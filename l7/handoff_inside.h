@@ -50,7 +50,8 @@ struct place {
 	uint64_t serial;
 	struct move_send s;
 	struct move_row row;
-	bool lets_go; /* the row is dropped as soon as the import has succeeded */
+	bool waits_for_word; /* a request waits for I's confirmation of the move before, until then at most: */
+	uint64_t word_by_ms;
 	struct moving *moving;
 };
 
