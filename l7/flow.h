@@ -43,7 +43,8 @@ struct row {
 	__u16 through; /* the bucket's owner when the last packet came; HOST_NONE: none came yet */
 	__u8 state;    /* enum row_state */
 	__u8 dropped;  /* HOLD: what of ours was dropped on its way out: enum row_dropped bits */
-	__u8 zero[6];
+	__u16 zero;
+	__u32 inc;     /* of the owner's incarnation the low half: a restart finds out whether the owner has restarted too */
 };
 
 enum row_dropped { ROW_DROPPED_ACK = 1, ROW_DROPPED_DATA = 2 };

@@ -186,6 +186,9 @@ static void resume(struct place *p)
 	struct client *c = p->client;
 	struct moving *m = p->moving;
 
+	c->x->mode = MODE_PROXY;
+	c->x->reason = m->why ? REASON_REFUSED : m->exported_ns ? REASON_NO_SESSION : REASON_SOCKET;
+	stats_inc(h->w->stats.move_reasons[c->x->reason]);
 	p->row.state = ROW_NONE;
 	row_sync(p);
 	tcp_move_resume(c->s.fd);
@@ -536,6 +539,8 @@ static bool on_letter(void *ctx, uint16_t host, uint64_t inc, const struct move_
 	struct place *p = place_find(h, l->cid);
 	struct move_actions out;
 
+	if (!p)
+		p = orphan_claim(h, l->cid, l->ingress);
 	switch (l->type) {
 	case LETTER_OFFER:
 	case LETTER_STATUS:
@@ -587,6 +592,7 @@ static void on_up(void *ctx, uint16_t host, uint64_t inc)
 	struct link *l, *next;
 
 	move_memory_peer(h->memory, host, inc);
+	orphans_peer(h->host, host, inc);
 	stats_inc(h->w->stats.sessions);
 	for (l = h->all.next; l != &h->all; l = next) {
 		struct place *p = LINK_OF(l, struct place, all);

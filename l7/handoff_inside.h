@@ -16,12 +16,17 @@
 
 #define PLACE_CHAINS 16384 /* a power of two */
 
+struct orphan;
+
 struct handoff_host {
 	uint16_t self;
 	uint64_t inc; /* of this process, random, not 0 */
 	char tls_dir[256];
-	pthread_mutex_t lock; /* of rows */
+	pthread_mutex_t lock; /* of rows and orphans */
 	struct rows *rows;
+	struct orphan **orphan; /* by cid; NULL: none */
+	uint32_t n_orphans, orphan_mask;
+	uint64_t orphans_until_ms, orphans_look_ms;
 };
 
 /* What S keeps of a connection between its export and the end of the move. */
@@ -82,6 +87,15 @@ void row_release(const struct place *p);
 void row_drop(const struct place *p);
 void row_inject(const struct place *p, uint8_t *frame, size_t n);
 void row_nudge(const struct place *p, const struct tcp_move *m);
+
+/* --- Rows that a restart found (handoff_orphan.c) ------------------------------------------------------------ */
+void orphans_adopt(struct handoff_host *host);
+void orphans_free(struct handoff_host *host);
+void orphans_age(struct handoff_host *host, uint64_t now_ms);
+/* A session with a host is up: what it owned as another incarnation is no more.  Takes the lock. */
+void orphans_peer(struct handoff_host *host, uint16_t owner, uint64_t inc);
+/* A letter names the connection: its row is this worker's from now on, in a place of its own.  NULL: there is none. */
+struct place *orphan_claim(struct handoff *h, uint64_t cid, uint16_t ingress);
 
 /* --- A client as a letter, and back (handoff_client.c) --------------------------------------------------------- */
 int freeze(struct place *p);		      /* out of the kernel: as tcp_move_export */

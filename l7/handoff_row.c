@@ -34,6 +34,7 @@ int handoff_host_open(const struct handoff_host_conf *conf, struct handoff_host 
 		free(host);
 		return err;
 	}
+	orphans_adopt(host);
 	if (tcp_move_open(less, sizeof(less)))
 		log_warning("hand-off: %s", less);
 	*out = host;
@@ -45,6 +46,7 @@ void handoff_host_close(struct handoff_host *host)
 	if (!host)
 		return;
 	rows_close(host->rows, false);
+	orphans_free(host);
 	tcp_move_close(false);
 	pthread_mutex_destroy(&host->lock);
 	free(host);
@@ -66,13 +68,15 @@ void handoff_host_age(struct handoff_host *host)
 {
 	pthread_mutex_lock(&host->lock);
 	rows_age(host->rows, monotonic_ms());
+	orphans_age(host, monotonic_ms());
 	pthread_mutex_unlock(&host->lock);
 }
 
 static int put(const struct place *p)
 {
 	const struct move_row *r = &p->row;
-	struct row row = { .cid = r->cid, .e = r->e, .owner = r->owner, .state = (uint8_t)r->state };
+	struct row row = { .cid = r->cid, .e = r->e, .owner = r->owner, .state = (uint8_t)r->state,
+			   .inc = (uint32_t)r->owner_inc };
 
 	row.deadline_ns = r->deadline_ms == UINT64_MAX ? 0 : r->deadline_ms * 1000000;
 	return rows_put(p->h->host->rows, &p->flow, &row);

@@ -67,7 +67,7 @@ const char *move_reason_name(enum move_reason reason)
 {
 	static const char *const name[REASONS] = {
 		"configured", "protocol", "upload",    "not_capable", "no_session", "backoff",  "unconfirmed", "socket",
-		"unknown_size", "small",  "budget", "stays",	   "same_host",	 "large",    "affinity",    "forced"};
+		"refused",    "unknown_size", "small",  "budget", "stays",	   "same_host",	 "large",    "affinity",    "forced"};
 
 	return name[reason];
 }

@@ -41,6 +41,7 @@ enum move_reason {
 	REASON_BACKOFF,	     /* it refused a moment ago */
 	REASON_UNCONFIRMED,  /* the last move is not settled */
 	REASON_SOCKET,	     /* not ESTABLISHED, out-of-order data, large queues, options that cannot travel */
+	REASON_REFUSED,	     /* it was offered, and refused: served from here after all */
 	REASON_UNKNOWN_SIZE, /* nothing is known of this route's answers yet */
 	REASON_SMALL,	     /* it would not pay */
 	REASON_BUDGET,	     /* too many moves for what came of them */

@@ -100,6 +100,7 @@ class Bed:
         hosts = ["h%d" % i for i in range(1, self.n + 1)]
         routes = [dict({"path": "/%s/" % h, "pool": h}, mode=self.more.get("mode", "handoff")) for h in hosts]
         routes += [{"path": "/proxy/%s/" % h, "pool": h, "mode": "proxy"} for h in hosts]
+        routes += [{"path": "/web/%s/" % h, "pool": "web-" + h, "mode": self.more.get("mode", "handoff")} for h in hosts]
         routes += self.more.get("routes", [])
         routes.append({"pool": "all", "mode": self.more.get("mode", "handoff")})
         edges = [{"vip": "www", "port": 80, "routes": routes},
@@ -113,14 +114,11 @@ class Bed:
             "vips": [{"name": "www", "addresses": [VIP, VIP6], "ports": ["80/tcp", "443/tcp"]}],
             "edges": edges,
             "pools": [{"name": h, "backends": [{"host": h, "port": self.more.get("port", 7480)}], "slow_start": "0s"} for h in hosts] +
+                     [{"name": "web-" + h, "backends": [{"host": h, "port": 8080}], "slow_start": "0s"} for h in hosts] +
                      [{"name": "all", "policy": "affinity", "slow_start": "0s",
                        "backends": [{"host": h, "port": self.more.get("port", 7480)} for h in hosts]}] + self.more.get("pools", []),
-            "handoff": {"port": 7440},
+            "handoff": dict({"port": 7440}, **self.more.get("handoff", {})),
         }
-        if not self.more.get("no_handoff"):
-            pop["handoff"] = dict({"port": 7440}, **self.more.get("handoff", {}))
-        else:
-            del pop["handoff"]
         return pop
 
     def write_conf(self):
@@ -134,12 +132,12 @@ class Bed:
     def objects(self, sizes):
         self.sums = {}
         for i in range(1, self.n + 1):
-            for folder in ("h%d" % i, "proxy/h%d" % i):
+            for folder in ("h%d" % i, "proxy/h%d" % i, "web/h%d" % i):
                 os.makedirs(self.path("objects", "h%d" % i, folder), exist_ok=True)
             for name in sizes:
                 data = body(i, SIZES[name])
-                self.sums["/h%d/%s" % (i, name)] = self.sums["/proxy/h%d/%s" % (i, name)] = hashlib.sha256(data).hexdigest()
-                for folder in ("h%d" % i, "proxy/h%d" % i):
+                for folder in ("h%d" % i, "proxy/h%d" % i, "web/h%d" % i):
+                    self.sums["/%s/%s" % (folder, name)] = hashlib.sha256(data).hexdigest()
                     with open(self.path("objects", "h%d" % i, folder, name), "wb") as f:
                         f.write(data)
 
@@ -174,12 +172,31 @@ class Bed:
         wait("baton-l7d of h%d" % i, lambda: self.ask(i, "status"))
         wait("listeners of h%d" % i, lambda: VIP in self.run("h%d" % i, ["ss", "-Hltn", "sport", "= 443"]).decode())
 
-    def await_sessions(self, up=None):
+    def nginx(self, i):
+        conf = self.path("nginx-h%d.conf" % i)
+        with open(conf, "w") as f:
+            f.write("""daemon off; user root; worker_processes 1; pid {0}/nginx-h{1}.pid; error_log {0}/nginx-h{1}.err;
+events {{ worker_connections 4096; }}
+http {{ access_log off; sendfile on; keepalive_requests 1000000; default_type application/octet-stream;
+    client_body_temp_path {0}/tmp; proxy_temp_path {0}/tmp; fastcgi_temp_path {0}/tmp; uwsgi_temp_path {0}/tmp; scgi_temp_path {0}/tmp;
+    server {{ listen 192.0.2.{1}:8080; root {0}/objects/h{1}; }} }}""".format(self.dir, i))
+        self.children["nginx%d" % i] = subprocess.Popen(self.argv("h%d" % i, ["nginx", "-p", self.dir, "-c", conf]))
+        wait("nginx of h%d" % i, lambda: self.run("h%d" % i, ["ss", "-Hltn", "sport", "= 8080"]).strip())
+
+    def await_sessions(self):
         """Each pair of hosts that run, each worker."""
         running = [i for i in range(1, self.n + 1) if "h%d" % i in self.children]
-        want = up if up is not None else (len(running) - 1) * self.workers
+        want = (len(running) - 1) * self.workers
         for i in running:
             wait("sessions of h%d" % i, lambda i=i: self.metric(i, "baton_l7_handoff_sessions") == want, 15)
+
+    def reconfigure(self, **more):
+        self.more = more
+        self.write_conf()
+        for i in range(1, self.n + 1):
+            before = self.ask(i, "status")["index"]
+            self.children["h%d" % i].send_signal(signal.SIGHUP)
+            wait("reload", lambda: (self.ask(i, "status") or {}).get("index", 0) > before)
 
     def pid(self, i):
         """Of the daemon itself: nsenter has become it."""
@@ -243,6 +260,17 @@ class Bed:
         found = glob.glob("%s/*-h%d-rows/rows" % (self.pins, i))
         return json.loads(self.sh("bpftool -j map dump pinned %s" % found[0])) if found else []
 
+    def settled(self):
+        """No row holds, and those that forward are a passing host's, which end by themselves (MOVE_PASSING_MS)."""
+        left = []
+        for i in range(1, self.n + 1):
+            for r in self.rows(i):
+                value = bytes(int(x, 16) for x in r["value"])
+                end = int.from_bytes(value[8:16], "little")
+                if value[48] == 1 or not end or end > time.monotonic_ns() + 31 * 10**9:
+                    left.append((i, value[48], end))
+        return left
+
     def socket(self, address=(VIP, 80), timeout=10, family=socket.AF_INET, rcvbuf=0):
         import ctypes
         libc = ctypes.CDLL(None, use_errno=True)
@@ -273,7 +301,7 @@ class Bed:
                 p.kill()
                 p.wait()
                 problems.append("baton-l7d of %s did not end" % name)
-            if p.returncode:
+            if p.returncode and name[0] == "h":
                 problems.append("baton-l7d of %s ended with %d: %s" % (name, p.returncode, self.log(int(name[1:]))[-3000:]))
         for i in range(1, self.n + 1):
             if os.path.exists(self.path("h%d.log" % i)) and "ERROR: AddressSanitizer" in self.log(i):
