@@ -128,7 +128,7 @@ JOBS ?= $(shell nproc)
 SUITES := unit golden model bpf vm netns l7 fuzz-short san
 AGAIN = $(MAKE) --no-print-directory
 
-.PHONY: help deps check unit golden model bpf vm netns l7 fuzz-short fuzz san fuzz-build tests-build demo bench-l4 bench-kmod bench-http
+.PHONY: help deps check unit golden model bpf vm netns l7 fuzz-short fuzz san fuzz-build tests-build demo bench-l4 bench-kmod bench-http bench-handoff
 help:
 	@echo 'sudo make demo    install what is missing, build, raise a POP, drain all of it under load (4 minutes)'
 	@echo 'sudo make check   install what is missing, build, run every test (15 minutes)'
@@ -140,6 +140,7 @@ help:
 	@echo 'make vm           the kernel module on two stock kernels, in VMs    make bench-kmod  module against eBPF'
 	@echo 'make san          unit tests, ASan and UBSan     make fuzz-short  every decoder, some seconds'
 	@echo 'make l7           layer 7 against real programs  make bench-http  against nginx and HAProxy, 6 minutes'
+	@echo '                                                 make bench-handoff  hand-off, to build/bench/handoff.json'
 	@echo 'make fuzz         every decoder, S=600 seconds   make bench-l4    speed, to build/bench/l4.json'
 	@echo 'make lint         clang-tidy, gcc -fanalyzer, cppcheck, shellcheck, SPDX    make format'
 	@echo 'make man          build/man                      make install     DESTDIR= PREFIX=/usr'
@@ -208,6 +209,8 @@ bench-kmod: all $(BENCH)
 	@tests/bench/run kmod
 bench-http: all
 	@tests/bench/run http
+bench-handoff: all $(BENCH)
+	@tests/bench/run handoff
 
 # --- quality -----------------------------------------------------------------------------------------
 .PHONY: lint format sparse
