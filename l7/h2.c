@@ -36,7 +36,7 @@ struct h2_stream {
 	int32_t id;
 	struct exchange *x;
 	struct buffer body;    /* of the request: not taken yet; bounded by the stream's window */
-	bool body_ended, head_done, answer_begun, answer_ended, deferred, blocked, cut, head_only, expect, trailer_sent;
+	bool body_ended, head_done, answer_begun, answer_ended, deferred, blocked, cut, head_only, expect, trailer_sent, answered;
 	const uint8_t *p;      /* bytes of the answer that may be taken now */
 	size_t n, took;
 	uint64_t body_seen;
@@ -203,6 +203,8 @@ static void watch(struct h2_stream *s, bool progress)
 	struct client *c = s->c;
 	bool window = s->blocked && !c->s.writing, body = s->x && !s->body_ended && !buffer_len(&s->body) && exchange_ready(s->x);
 
+	if (s->answered)
+		return; /* its timer is another */
 	if (!window && !body && !s->own.data)
 		timer_stop(&s->timer);
 	else if (progress || !s->timer.link.next)
@@ -217,6 +219,12 @@ static void stream_late(struct timer *t)
 	struct client *c = s->c;
 	struct exchange *x = s->x;
 
+	if (s->answered) {
+		s->cut = true;
+		nghttp2_submit_rst_stream(c->h2->session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_NO_ERROR);
+		go_on(c);
+		return;
+	}
 	if (!s->head_done) { /* HPACK's state is in the middle of it: nothing else can be read */
 		stats_inc(c->s.w->stats.timeouts_head);
 		nghttp2_session_terminate_session(c->h2->session, NGHTTP2_NO_ERROR);
@@ -656,7 +664,8 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
 	return 0;
 }
 
-/* The answer is whole and the client still sends its body: nobody reads it (RFC 9113 8.1). */
+/* The answer is whole and the client still sends its body: nobody reads it (RFC 9113 8.1).  Not at once: clients are known
+ * that lose an answer behind which the stream is reset. */
 static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *ctx)
 {
 	struct h2_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
@@ -667,8 +676,8 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *c
 		nghttp2_submit_ping(session, NGHTTP2_FLAG_NONE, NULL);
 	if (s && (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS) && frame->hd.flags & NGHTTP2_FLAG_END_STREAM &&
 	    !s->body_ended) {
-		s->cut = true;
-		nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_NO_ERROR);
+		s->answered = true;
+		timer_set(c->s.w, &s->timer, monotonic_ms() + LINGER_MS);
 	}
 	return 0;
 }
