@@ -244,7 +244,11 @@ install: all man
 	install -m 644 deploy/bird/baton.conf deploy/bird/bird.conf.example deploy/pop.yaml.example deploy/sysctl.d/*.conf \
 		$(DESTDIR)$(PREFIX)/share/baton/
 	install -d $(addprefix $(DESTDIR),$(PREFIX)/share/doc/baton $(addprefix $(MODULE_SRC)/,kmod lb))
-	install -m 644 README.md CHANGELOG.md LICENSE docs/*.md $(DESTDIR)$(PREFIX)/share/doc/baton/
+	install -m 644 README.md CHANGELOG.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/baton/
+	# As in the tree, so that README's links lead there; what links into the code leads to the web, or nowhere.
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/doc/baton/,docs examples)
+	install -m 644 docs/*.md $(DESTDIR)$(PREFIX)/share/doc/baton/docs/
+	install -m 644 deploy/pop.yaml.example deploy/examples/*.yaml $(DESTDIR)$(PREFIX)/share/doc/baton/examples/
 	# The module's source, for DKMS: dkms install baton/$(VERSION)
 	install -m 644 kmod/Kbuild kmod/*.[ch] $(DESTDIR)$(MODULE_SRC)/kmod/
 	install -m 644 lb/*.h $(DESTDIR)$(MODULE_SRC)/lb/

@@ -7,7 +7,7 @@
 
 static int run_help(int argc, char **argv);
 
-static const struct verb verb_pki = { "pki", "init|issue|renew ...", "the POP's certificate authority", NULL, cli_pki };
+static const struct verb verb_pki = { "pki", "init|issue|renew|show ...", "the POP's certificate authority", NULL, cli_pki };
 static const struct verb verb_demo = { "demo", "[run|up|down]", "a whole POP in namespaces of this machine, under load", NULL, cli_demo };
 static const struct verb verb_help = { "help", "[VERB]", "this list, or all about a verb", NULL, run_help };
 
@@ -35,7 +35,7 @@ static void print_verbs(FILE *out)
 	fprintf(out, "usage: baton VERB ...\n\n");
 	for (i = 0; i < VERBS; i++)
 		fprintf(out, "  %-9s %s\n", verbs[i]->name, verbs[i]->summary);
-	fprintf(out, "\nEvery verb takes -j (JSON), --run DIR (the controller's run directory) and --help.\n"
+	fprintf(out, "\nEvery verb takes -j (JSON) and --help; those that ask the controller: --run DIR (its run directory).\n"
 		     "Exit status: 0 done (a drain: safe), 1 failed, 2 usage, 3 refused, 4 not in time, 5 no controller,\n"
 		     "130 interrupted.  baton(1), pop.yaml(5) say more.\n");
 }

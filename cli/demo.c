@@ -1,24 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * baton demo [run|up|down]: a whole POP in network namespaces, every host and every switch of it taken out
+ * The scenario of `baton demo`: a whole POP in network namespaces, every host and every switch of it taken out
  * of service and brought back under load, and the proof that nothing broke: counts from the client's side,
  * resets from the wire, and a control, the same drain with detours off, which must break.
  *
  * The scenario is written in the operator's own commands.  deploy/pop/pop raises and removes the POP.
  */
-#include <errno.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/ctl.h"
 #include "cli/demo.h"
-#include "cli/verb.h"
+#include "cli/options.h"
 
 #define VIP4 "198.51.100.80"
 #define VIP6 "2001:db8:80::80"
@@ -41,46 +38,6 @@ static void on_signal(int number)
 {
 	(void)number;
 	demo_interrupted = 1;
-}
-
-/* As a person in this directory would write it: it is shown, in the commands that the demo gives. */
-static void shorten(char *path, size_t len)
-{
-	char *real = realpath(path, NULL), *here = getcwd(NULL, 0);
-	size_t n = here ? strlen(here) : 0;
-
-	if (real && here && !strncmp(real, here, n) && real[n] == '/')
-		snprintf(path, len, "%s", real + n + 1);
-	else if (real)
-		snprintf(path, len, "%s", real);
-	free(real);
-	free(here);
-}
-
-/* The tooling lies beside the program in a build tree (../deploy/pop), else where it was installed. */
-static int find_tools(struct demo *d)
-{
-	const char *share = getenv("BATON_SHARE");
-	ssize_t n = readlink("/proc/self/exe", d->self, sizeof(d->self) - 1);
-	char *slash;
-	int len;
-
-	if (n <= 0)
-		return -1;
-	d->self[n] = 0;
-	slash = strrchr(d->self, '/');
-	len = (int)(slash - d->self);
-	if (share)
-		snprintf(d->pop, sizeof(d->pop), "%.400s/deploy/pop/pop", share);
-	else
-		snprintf(d->pop, sizeof(d->pop), "%.*s/../deploy/pop/pop", len < 400 ? len : 400, d->self);
-	shorten(d->pop, sizeof(d->pop));
-	snprintf(d->tools, sizeof(d->tools), "%.*s/tests/load", len < 400 ? len : 400, d->self);
-	if (access(d->pop, X_OK)) {
-		fprintf(stderr, "baton demo: %s: %s; set BATON_SHARE to the directory that holds deploy/\n", d->pop, strerror(errno));
-		return -1;
-	}
-	return 0;
 }
 
 static struct toll toll_now(const struct demo *d)
@@ -351,7 +308,7 @@ static int scenario(struct demo *d)
 
 static int pop_verb(struct demo *d, const char *verb, int timeout_s)
 {
-	return demo_step(d, timeout_s, (const char *const[]){ d->pop, verb, "--prefix", d->prefix, NULL });
+	return demo_step(d, timeout_s, (const char *const[]){ d->pop, verb, "--prefix", d->prefix, strcmp(verb, "up") ? NULL : "--no-hints", NULL });
 }
 
 /* Takes the evidence of a failure along before the POP's files go. */
@@ -368,7 +325,7 @@ static void keep_evidence(const struct demo *d)
 		fprintf(stderr, "baton demo: logs are in %.*s/demo.logs\n", len, d->self);
 }
 
-static int demo_run(struct demo *d)
+int demo_run(struct demo *d)
 {
 	struct sigaction sa = { .sa_handler = on_signal };
 	int status;
@@ -413,32 +370,4 @@ static int demo_run(struct demo *d)
 		status = 1;
 	}
 	return status;
-}
-
-int cli_demo(int argc, char **argv)
-{
-	static struct demo d;
-	const char *verb = argc > 1 ? argv[1] : "run";
-
-	d.begun_s = demo_now_s();
-	d.tty = isatty(STDOUT_FILENO);
-	d.prefix = getenv("BATON_POP_PREFIX");
-	if (argc > 2 || (strcmp(verb, "run") && strcmp(verb, "up") && strcmp(verb, "down"))) {
-		fprintf(stderr, "usage: baton demo [run|up|down]\n"
-				"  run    raise a POP, drain all of it under load, prove that nothing broke, remove it (4 minutes)\n"
-				"  up     raise the POP and leave it for exploring        down   remove it\n");
-		return 2;
-	}
-	if (find_tools(&d))
-		return 1;
-	if (strcmp(verb, "run")) {
-		if (!d.prefix)
-			d.prefix = "baton";
-		execl(d.pop, d.pop, verb, "--prefix", d.prefix, (char *)NULL);
-		fprintf(stderr, "baton demo: %s: %s\n", d.pop, strerror(errno));
-		return 1;
-	}
-	if (!d.prefix)
-		d.prefix = "baton-demo";
-	return demo_run(&d);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * `baton demo`, split by noun: demo.c is the scenario, demo_child.c the programs it runs and listens to,
+ * `baton demo`, split by noun: demo_verb.c the words, demo.c the scenario, demo_child.c the programs it runs and listens to,
  * demo_watch.c what the controller says meanwhile, demo_witness.c whether those who testify are alive,
  * demo_verdict.c what it all shows, demo_view.c what is drawn.
  */
@@ -81,6 +81,9 @@ struct demo {
 };
 
 double demo_now_s(void);
+
+/* demo.c: raises the POP, plays the scenario, removes the POP; an exit status. */
+int demo_run(struct demo *d);
 
 /* demo_child.c.  NULL and a message when it cannot be started. */
 struct child *demo_start(struct demo *d, const char *name, const char *const *argv, void (*line)(void *, const char *), void *ctx);

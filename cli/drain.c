@@ -46,6 +46,42 @@ static int read_words(struct order *o, const char *const *word, int n)
 	return EXIT_DONE;
 }
 
+static void print_addresses(const json_t *answer)
+{
+	const json_t *a;
+	size_t i;
+
+	json_array_foreach(json_object_get(answer, "addresses"), i, a)
+		printf("%s%s", i ? ", " : "", json_string_value(a));
+}
+
+/* What a switch or a VIP would do, after "would ". */
+static void print_steps(const struct order *o, const json_t *answer)
+{
+	bool drain = o->verb == &verb_drain;
+	char wait[32];
+
+	if (!strcmp(o->kind, "vip")) {
+		printf(drain ? "be withdrawn by every switch (" : "be announced again by every switch in service (");
+		print_addresses(answer);
+		printf(drain ? "): its connections break unless other POPs announce it too" : ")");
+	} else if (!drain) {
+		printf("announce ");
+		print_addresses(answer);
+		printf(" again once it has the table and has proven its buckets; the hosts send through it again");
+	} else if (o->force) {
+		printf("withdraw ");
+		print_addresses(answer);
+		printf(" at once, without GRACEFUL_SHUTDOWN and whoever else announces; no bucket moves");
+	} else {
+		printf("announce ");
+		print_addresses(answer);
+		printf(" with GRACEFUL_SHUTDOWN for %s, withdraw, be out when no packet comes any more and %d host%s send through others; "
+		       "no bucket moves", spell_seconds(number_of(answer, "graceful_s"), wait), (int)number_of(answer, "hosts"),
+		       number_of(answer, "hosts") == 1 ? "" : "s");
+	}
+}
+
 static void print_plan(const struct order *o, const json_t *answer)
 {
 	const json_t *to = json_object_get(answer, "to"), *count;
@@ -57,7 +93,10 @@ static void print_plan(const struct order *o, const json_t *answer)
 		return;
 	}
 	if (strcmp(o->kind, "host")) { /* no bucket moves: every switch has the same ones */
-		printf("%s %s: %s\n", o->kind, o->name, o->dry_run ? "nothing forbids it" : o->verb == &verb_drain ? "leaves service" : "comes back");
+		printf("%s %s: %s", o->kind, o->name, o->dry_run ? "would " : o->verb == &verb_drain ? "leaves service" : "comes back");
+		if (o->dry_run)
+			print_steps(o, answer);
+		puts("");
 		return;
 	}
 	printf("%s %s: %s", o->kind, o->name, o->dry_run ? "would move " : "");

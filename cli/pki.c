@@ -3,13 +3,14 @@
 #include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/pki.h"
-#include "cli/verb.h"
+#include "cli/options.h"
 
 #define SOON_DAYS 30
 
@@ -22,26 +23,50 @@ struct pki_options {
 
 static int usage(FILE *out, int status)
 {
-	fputs("usage: baton pki init   --dir DIR --pop NAME\n"
-	      "       baton pki issue  --dir DIR --role ROLE --id N [--days N]\n"
-	      "       baton pki renew  --dir DIR --role ROLE --id N [--days N] [--keep-key]\n"
-	      "       baton pki show   --dir DIR [-j]\n"
-	      "ROLE is controller, switch, host, edge (the front end of the host of that id) or operator.  DIR holds the authority's key: keep it on a machine\n"
-	      "that is not part of the POP.  issue and renew fill DIR/ROLE-N/, which that machine gets as /etc/baton/tls.\n"
-	      "show exits 1 when something has expired or does not read.\n",
-	      out);
+	fprintf(out,
+		"usage: baton pki init   --dir DIR --pop NAME\n"
+		"       baton pki issue  --dir DIR --role ROLE --id N [--days N]\n"
+		"       baton pki renew  --dir DIR --role ROLE --id N [--days N] [--keep-key]\n"
+		"       baton pki show   --dir DIR\n"
+		"ROLE is controller, switch, host, edge (the front end of the host of that id) or operator.  DIR holds\n"
+		"the authority's key: keep it on a machine that is not part of the POP.  issue and renew fill\n"
+		"DIR/ROLE-N/, which that machine gets as /etc/baton/tls (edge: /etc/baton/tls-edge).\n"
+		"  --days N     how long it is good: %d, of an operator's %d; at most %d.  The authority: %d\n"
+		"  --keep-key   a new certificate for the key that there is\n"
+		"  -j           answer in JSON\n"
+		"show exits 1 when something has expired or does not read.\n",
+		PKI_DAYS, PKI_OPERATOR_DAYS, PKI_DAYS_MAX, PKI_CA_DAYS);
 	return status;
 }
 
-static int number(const char *option, const char *text, int max, int *out)
+/* What is wrong goes to stderr, and with -j also to stdout.  Returns status. */
+static int fail(const struct pki_options *o, int status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static int fail(const struct pki_options *o, int status, const char *fmt, ...)
+{
+	char text[640];
+	va_list ap;
+	json_t *answer;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "baton pki%s\n", text);
+	if (o->json) {
+		answer = json_pack("{s:b, s:s, s:i}", "ok", 0, "error", text + 1 + strspn(text + 1, " "), "exit", status);
+		json_dumpf(answer, stdout, 0);
+		putchar('\n');
+		json_decref(answer);
+	}
+	return status;
+}
+
+static int number(const struct pki_options *o, const char *option, const char *text, int max, int *out)
 {
 	char *end;
 	long n = strtol(text, &end, 10);
 
-	if (!*text || *end || n < 1 || n > max) {
-		fprintf(stderr, "baton pki: %s %s: a number from 1 to %d\n", option, text, max);
-		return -EINVAL;
-	}
+	if (!*text || *end || n < 1 || n > max)
+		return fail(o, EXIT_USAGE, ": %s %s: a number from 1 to %d", option, text, max);
 	*out = (int)n;
 	return 0;
 }
@@ -66,18 +91,16 @@ static int parse(int argc, char **argv, struct pki_options *o)
 			o->pop = optarg;
 			break;
 		case 'r':
-			if (role_parse(optarg, &o->role)) {
-				fprintf(stderr, "baton pki: --role %s: controller, switch, host, edge or operator\n", optarg);
-				return -EINVAL;
-			}
+			if (role_parse(optarg, &o->role))
+				return fail(o, EXIT_USAGE, ": --role %s: controller, switch, host, edge or operator", optarg);
 			o->have_role = true;
 			break;
 		case 'i':
-			if (number("--id", optarg, UINT16_MAX, &o->id))
+			if (number(o, "--id", optarg, UINT16_MAX, &o->id))
 				return -EINVAL;
 			break;
 		case 'D':
-			if (number("--days", optarg, PKI_DAYS_MAX, &o->days))
+			if (number(o, "--days", optarg, PKI_DAYS_MAX, &o->days))
 				return -EINVAL;
 			break;
 		case 'k':
@@ -90,11 +113,7 @@ static int parse(int argc, char **argv, struct pki_options *o)
 			return -EINVAL;
 		}
 	}
-	if (optind < argc) {
-		fprintf(stderr, "baton pki: %s: no such argument\n", argv[optind]);
-		return -EINVAL;
-	}
-	return 0;
+	return optind < argc ? fail(o, EXIT_USAGE, ": %s: no such argument", argv[optind]) : 0;
 }
 
 /* --- show ------------------------------------------------------------------------------------------------ */
@@ -152,14 +171,28 @@ static int show(const struct pki_options *o)
 		putchar('\n');
 	}
 	json_decref(l.rows);
-	if (rc) {
-		fprintf(stderr, "baton pki show: %s\n", why);
-		return 1;
-	}
+	if (rc)
+		return fail(o, 1, " show: %s", why);
 	return l.bad ? 1 : 0;
 }
 
 /* --- init, issue, renew ------------------------------------------------------------------------------------ */
+
+static int made_json(const char *verb, const struct pki_options *o)
+{
+	char path[600];
+	json_t *answer;
+
+	if (!strcmp(verb, "init"))
+		snprintf(path, sizeof(path), "%s", o->dir);
+	else
+		snprintf(path, sizeof(path), "%s/%s-%d", o->dir, role_name(o->role), o->id);
+	answer = json_pack("{s:b, s:s, s:s}", "ok", 1, "done", verb, "path", path);
+	json_dumpf(answer, stdout, 0);
+	putchar('\n');
+	json_decref(answer);
+	return 0;
+}
 
 static int make(const char *verb, const struct pki_options *o)
 {
@@ -172,10 +205,10 @@ static int make(const char *verb, const struct pki_options *o)
 		rc = pki_issue(o->dir, o->role, (uint16_t)o->id, o->days, why, sizeof(why));
 	else
 		rc = pki_renew(o->dir, o->role, (uint16_t)o->id, o->days, o->keep_key, why, sizeof(why));
-	if (rc) {
-		fprintf(stderr, "baton pki %s: %s\n", verb, why);
-		return 1;
-	}
+	if (rc)
+		return fail(o, 1, " %s: %s", verb, why);
+	if (o->json)
+		return made_json(verb, o);
 	if (!strcmp(verb, "init")) {
 		printf("%s: authority of POP %s; whoever has ca.key can join the POP as anybody\n", o->dir, o->pop);
 		return 0;
@@ -188,24 +221,30 @@ static int make(const char *verb, const struct pki_options *o)
 
 int cli_pki(int argc, char **argv)
 {
-	struct pki_options o = {.dir = NULL};
+	static const char *const verbs[] = {"init", "issue", "renew", "show", NULL};
+	struct pki_options o = {.json = cli.json};
 	const char *verb = argc > 1 ? argv[1] : "";
+	int i;
 
-	if (!strcmp(verb, "--help") || !strcmp(verb, "-h"))
-		return usage(stdout, 0);
-	if (strcmp(verb, "init") && strcmp(verb, "issue") && strcmp(verb, "renew") && strcmp(verb, "show"))
+	for (i = 1; i < argc; i++) { /* first of all: a wrong word before it is answered in JSON too */
+		o.json |= !strcmp(argv[i], "-j") || !strcmp(argv[i], "--json");
+		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
+			return usage(stdout, 0);
+	}
+	for (i = 0; verbs[i] && strcmp(verb, verbs[i]); i++)
+		;
+	if (!verbs[i]) {
+		if (*verb && *verb != '-')
+			fail(&o, 2, ": there is no '%s'%s", verb, cli_likely(verb, verbs));
 		return usage(stderr, 2);
+	}
 	if (parse(argc - 1, argv + 1, &o))
 		return 2;
-	if (!o.dir || (!strcmp(verb, "init") && !o.pop)) {
-		fprintf(stderr, "baton pki %s: %s is missing\n", verb, o.dir ? "--pop NAME" : "--dir DIR");
-		return 2;
-	}
+	if (!o.dir || (!strcmp(verb, "init") && !o.pop))
+		return fail(&o, 2, " %s: %s is missing", verb, o.dir ? "--pop NAME" : "--dir DIR");
 	if (!strcmp(verb, "show"))
 		return show(&o);
-	if (strcmp(verb, "init") && (!o.have_role || !o.id)) {
-		fprintf(stderr, "baton pki %s: %s is missing\n", verb, o.have_role ? "--id N" : "--role ROLE");
-		return 2;
-	}
+	if (strcmp(verb, "init") && (!o.have_role || !o.id))
+		return fail(&o, 2, " %s: %s is missing", verb, o.have_role ? "--id N" : "--role ROLE");
 	return make(verb, &o);
 }

@@ -74,6 +74,35 @@ static bool run(struct controller *c, struct command *cmd, struct command_reply 
 	return true;
 }
 
+static void add_addresses(const struct vip *v, json_t *list)
+{
+	char text[ADDRESS_TEXT];
+	uint32_t i;
+
+	for (i = 0; i < v->n_addresses; i++)
+		json_array_append_new(list, json_string(address_print(&v->address[i], text)));
+}
+
+/* What a switch's or a VIP's drain or fill is about: no bucket moves, so this is all there is to tell. */
+static void add_steps(const struct controller *c, const struct command *cmd, json_t *o)
+{
+	const struct view *v = &c->core.state.view;
+	json_t *list;
+	uint32_t i;
+
+	if (cmd->object == OBJECT_HOST)
+		return;
+	list = json_array();
+	for (i = 0; i < v->pop->n_vips; i++)
+		if (cmd->object == OBJECT_VIP ? i == cmd->id : v->vip_admin[i] == ADMIN_IN)
+			add_addresses(&v->pop->vip[i], list);
+	json_object_set_new(o, "addresses", list);
+	if (cmd->object == OBJECT_SWITCH) {
+		json_object_set_new(o, "graceful_s", json_real(v->pop->policy.graceful_shutdown_ms / 1000.0));
+		json_object_set_new(o, "hosts", json_integer(v->pop->n_hosts));
+	}
+}
+
 static void verb_move(struct controller *c, enum command_kind kind, json_t *args, struct ctl_request *r)
 {
 	struct command cmd = { .kind = kind, .force = flag(args, "force"), .dry_run = flag(args, "dry_run"),
@@ -97,6 +126,7 @@ static void verb_move(struct controller *c, enum command_kind kind, json_t *args
 		o = json_pack("{s:s, s:s, s:I, s:b, s:b, s:I, s:o, s:I}", "kind", text_of(args, "kind"), "name", text_of(args, "name"),
 			      "index", (json_int_t)c->core.state.view.index, "already", reply->already, "dry_run", cmd.dry_run,
 			      "moves", (json_int_t)reply->moves, "to", to, "evicted", (json_int_t)reply->evicted);
+		add_steps(c, &cmd, o);
 		ctl_answer(r, o);
 	}
 	free(reply);

@@ -22,7 +22,7 @@ static void example_is_accepted(void **state)
 	assert_non_null(pop);
 	assert_int_equal(errors.n, 0);
 	assert_int_equal(pop->n_switches, 2);
-	assert_int_equal(pop->n_hosts, 2);
+	assert_int_equal(pop->n_hosts, 4);
 	assert_int_equal(pop->vip[0].n_addresses, 2);
 	assert_string_equal(pop->switches[0].bird_socket, "/run/bird/bird.ctl");
 	assert_int_equal(pop->route_table, ROUTE_TABLE_DEFAULT);
