@@ -83,7 +83,7 @@ static void conn_input(struct stream *s)
 
 static void idle_timer(struct backend_conn *c)
 {
-	timer_set(c->s.w, &c->timer, monotonic_ms() + c->backend->pool->conf->idle_ms);
+	timer_set(c->s.w, &c->timer, worker_ms(c->s.w) + c->backend->pool->conf->idle_ms);
 }
 
 static void conn_room(struct stream *s)
@@ -184,7 +184,7 @@ static struct backend_conn *conn_new(struct backend *b, struct exchange *x)
 	stream_read(&c->s, true);
 	stream_await_write(&c->s);
 	link_before(&b->busy, &c->link);
-	timer_set(w, &c->timer, monotonic_ms() + b->pool->conf->connect_ms);
+	timer_set(w, &c->timer, worker_ms(w) + b->pool->conf->connect_ms);
 	return c;
 }
 
@@ -222,7 +222,7 @@ static void enqueue(struct exchange *x)
 	p->n_queued++;
 	x->state = EXCHANGE_QUEUED;
 	link_before(&p->queue, &x->link);
-	timer_set(x->w, &x->timer, monotonic_ms() + p->conf->response_ms);
+	timer_set(x->w, &x->timer, worker_ms(x->w) + p->conf->response_ms);
 }
 
 static void preopen(struct backend *b)
@@ -258,7 +258,7 @@ void wpool_tried(struct exchange *x)
 void backend_acquire(struct exchange *x)
 {
 	struct wpool *p = x->pool;
-	uint64_t now = monotonic_ms();
+	uint64_t now = worker_ms(x->w);
 	struct backend_conn *c;
 	struct backend *b;
 	int i;
@@ -289,7 +289,7 @@ void backend_acquire(struct exchange *x)
 	b->refs++;
 	x->attempts++;
 	memcpy(x->backend_text, b->text, sizeof(b->text));
-	x->picked_ns = monotonic_ns();
+	x->picked_ns = worker_ns(x->w);
 	pool_begin(p->pool, i, &x->key);
 	if (c) {
 		c->x = x;

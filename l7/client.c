@@ -83,7 +83,7 @@ void client_wait(struct client *c, enum client_wait wait)
 	if (wait == WAIT_ANSWER)
 		timer_stop(&c->timer);
 	else
-		timer_set(c->s.w, &c->timer, monotonic_ms() + wait_ms(c));
+		timer_set(c->s.w, &c->timer, worker_ms(c->s.w) + wait_ms(c));
 }
 
 /*

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "l7/access.h"
+#include "l7/decimal.h"
 #include "l7/handoff.h"
 #include "l7/hash.h"
 #include "l7/pump.h"
@@ -72,9 +73,9 @@ static void put_list(struct exchange *x, const struct request_head *h, enum head
 
 static void put_number(struct exchange *x, int64_t v)
 {
-	char text[24];
+	char text[DECIMAL_MAX];
 
-	put(x, text, (size_t)snprintf(text, sizeof(text), "%lld", (long long)v));
+	put(x, text, decimal(text, (uint64_t)v));
 }
 
 /* An address and its text. */
@@ -84,10 +85,14 @@ static const void *client_address(const struct sockaddr_storage *ss, size_t *n, 
 
 	if (ss->ss_family == AF_INET) {
 		const struct sockaddr_in *in = (const void *)ss;
+		const uint8_t *byte = (const void *)&in->sin_addr;
+		size_t at = 0;
 
-		*n = 4;
-		inet_ntop(AF_INET, &in->sin_addr, text, ADDRESS_TEXT);
-		return &in->sin_addr;
+		for (*n = 0; *n < 4; ++*n) {
+			at += decimal(text + at, byte[*n]);
+			text[at++] = *n < 3 ? '.' : 0;
+		}
+		return byte;
 	}
 	*n = 16;
 	inet_ntop(AF_INET6, &in6->sin6_addr, text, ADDRESS_TEXT);
@@ -209,7 +214,7 @@ unsigned exchange_new(struct worker *w, const struct exchange_request *r, struct
 	x->w = w;
 	x->pool = p;
 	p->users++;
-	x->begun_ns = monotonic_ns();
+	x->begun_ns = worker_ns(w);
 	x->method = h->method;
 	x->version = h->version;
 	x->idempotent = idempotent(h->method);
@@ -242,7 +247,7 @@ static void settle(struct exchange *x, enum backend_outcome outcome)
 	if (!x->backend)
 		return;
 	if (x->backend->index >= 0)
-		pool_end(x->pool->pool, x->backend->index, &x->key, outcome, monotonic_ms());
+		pool_end(x->pool->pool, x->backend->index, &x->key, outcome, worker_ms(x->w));
 	backend_ref_put(x->backend);
 	x->backend = NULL;
 }
@@ -260,7 +265,7 @@ static void finish(struct exchange *x)
 {
 	struct worker *w = x->w;
 	struct wpool *p = x->pool;
-	uint64_t now = monotonic_ns();
+	uint64_t now = worker_ns(w);
 
 	link_out(&x->link);
 	timer_stop(&x->timer);
@@ -349,7 +354,7 @@ static void answer_timeout(struct timer *t)
 
 static void await_answer(struct exchange *x)
 {
-	timer_set(x->w, &x->timer, monotonic_ms() + x->pool->conf->response_ms);
+	timer_set(x->w, &x->timer, worker_ms(x->w) + x->pool->conf->response_ms);
 }
 
 void exchange_start(struct exchange *x)
@@ -373,7 +378,7 @@ void exchange_connected(struct exchange *x, bool fresh)
 	struct stream *s = &x->conn->s;
 	size_t n;
 
-	x->connected_ns = monotonic_ns();
+	x->connected_ns = worker_ns(x->w);
 	x->unread = false;
 	if (fresh)
 		stats_observe(&x->w->stats, PHASE_CONNECT, x->connected_ns - x->picked_ns);
@@ -561,7 +566,7 @@ static int read_head(struct exchange *x)
 		buffer_consume(in, n);
 	}
 	x->status = a->status;
-	x->answer_ns = monotonic_ns();
+	x->answer_ns = worker_ns(x->w);
 	stats_observe(&x->w->stats, PHASE_ANSWER, x->answer_ns - x->connected_ns);
 	begin_body(x, a);
 	if (a->status == 101) {

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "l7/access.h"
 #include "l7/client.h"
+#include "l7/decimal.h"
 #include "l7/handoff.h"
 #include "l7/pump.h"
 #include "l7/tls.h"
@@ -236,6 +237,17 @@ static void put_field(struct buffer *b, const char *name, size_t n_name, const c
 	buffer_commit(b, n_name + n_value + 4);
 }
 
+static void put_status(struct buffer *b, const struct answer *a)
+{
+	char line[9 + DECIMAL_MAX + 1] = "HTTP/1.1 ";
+	size_t n = 9 + decimal(line + 9, a->status);
+
+	line[n++] = ' ';
+	buffer_put(b, line, n, STREAM_OUT_MAX);
+	buffer_put(b, a->reason, a->n_reason, STREAM_OUT_MAX);
+	buffer_put(b, "\r\n", 2, STREAM_OUT_MAX);
+}
+
 /* Fields of the answer that are written anew or belong to the backend's connection. */
 static bool passed(const struct answer_field *f)
 {
@@ -261,15 +273,12 @@ static void front_hint(struct exchange *x, const struct answer *a)
 {
 	struct client *c = x->client;
 	struct buffer plain = { 0 };
-	char line[64];
 	uint32_t i;
 
 	/* HTTP/1.0 knows no interim answers (RFC 9110 15.2). */
 	if (x->version != 11 || buffer_len(&c->s.out) >= STREAM_OUT_HIGH)
 		return;
-	buffer_put(&plain, line, (size_t)snprintf(line, sizeof(line), "HTTP/1.1 %u ", a->status), STREAM_OUT_MAX);
-	buffer_put(&plain, a->reason, a->n_reason, STREAM_OUT_MAX);
-	buffer_put(&plain, "\r\n", 2, STREAM_OUT_MAX);
+	put_status(&plain, a);
 	for (i = 0; i < a->n_fields; i++)
 		if (passed(&a->field[i]))
 			put_field(&plain, a->field[i].name, a->field[i].n_name, a->field[i].value, a->field[i].n_value);
@@ -284,9 +293,8 @@ static void front_head(struct exchange *x, const struct answer *a, int64_t lengt
 {
 	struct client *c = x->client;
 	struct buffer plain = { 0 }, *to = c->s.tls ? &plain : &c->s.out;
-	char line[64];
+	char number[DECIMAL_MAX];
 	uint32_t i, room = 256 + a->n_reason;
-	int n;
 
 	/* One reservation for the whole head. */
 	for (i = 0; i < a->n_fields; i++)
@@ -300,10 +308,7 @@ static void front_head(struct exchange *x, const struct answer *a, int64_t lengt
 		c->keep = false; /* its body was never asked for, and may come or not */
 	if (c->s.w->draining)
 		c->keep = false;
-	n = snprintf(line, sizeof(line), "HTTP/1.1 %u ", a->status);
-	buffer_put(to, line, (size_t)n, STREAM_OUT_MAX);
-	buffer_put(to, a->reason, a->n_reason, STREAM_OUT_MAX);
-	buffer_put(to, "\r\n", 2, STREAM_OUT_MAX);
+	put_status(to, a);
 	for (i = 0; i < a->n_fields; i++)
 		if (passed(&a->field[i]))
 			put_field(to, a->field[i].name, a->field[i].n_name, a->field[i].value, a->field[i].n_value);
@@ -318,8 +323,7 @@ static void front_head(struct exchange *x, const struct answer *a, int64_t lengt
 		stream_read(&c->s, true);
 	} else {
 		if (length >= 0) {
-			n = snprintf(line, sizeof(line), "Content-Length: %lld\r\n", (long long)length);
-			buffer_put(to, line, (size_t)n, STREAM_OUT_MAX);
+			put_field(to, "Content-Length", 14, number, decimal(number, (uint64_t)length));
 		} else if (c->answer_chunked) {
 			buffer_put(to, "Transfer-Encoding: chunked\r\n", 28, STREAM_OUT_MAX);
 		}

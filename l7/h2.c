@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "l7/access.h"
 #include "l7/client.h"
+#include "l7/decimal.h"
 #include "l7/h2_guard.h"
 #include "l7/record.h"
 #include "l7/tls.h"
@@ -208,7 +209,7 @@ static void watch(struct h2_stream *s, bool progress)
 	if (!window && !body && !s->own.data)
 		timer_stop(&s->timer);
 	else if (progress || !s->timer.link.next)
-		timer_set(c->s.w, &s->timer, monotonic_ms() + c->edge->conf->body_ms);
+		timer_set(c->s.w, &s->timer, worker_ms(c->s.w) + c->edge->conf->body_ms);
 }
 
 static void own_answer(struct h2_stream *s, unsigned status);
@@ -338,11 +339,11 @@ static void front_hint(struct exchange *x, const struct answer *a)
 {
 	struct h2_stream *s = x->client;
 	nghttp2_nv field[FIELDS_MAX];
-	char name[8192], status[8];
+	char name[8192], status[DECIMAL_MAX];
 	size_t room = 0, n = 1;
 	uint32_t i;
 
-	field[0] = nv(":status", 7, status, (size_t)snprintf(status, sizeof(status), "%u", a->status));
+	field[0] = nv(":status", 7, status, decimal(status, a->status));
 	for (i = 0; i < a->n_fields; i++) {
 		const struct answer_field *f = &a->field[i];
 
@@ -359,7 +360,7 @@ static void front_head(struct exchange *x, const struct answer *a, int64_t lengt
 {
 	struct h2_stream *s = x->client;
 	nghttp2_nv field[FIELDS_MAX];
-	char status[8], number[24], *lower, *at;
+	char status[DECIMAL_MAX], number[DECIMAL_MAX], *lower, *at;
 	size_t n = 0, room = 1;
 	uint32_t i;
 
@@ -371,7 +372,7 @@ static void front_head(struct exchange *x, const struct answer *a, int64_t lengt
 		s->c->s.error = ENOMEM;
 		return;
 	}
-	field[n++] = nv(":status", 7, status, (size_t)snprintf(status, sizeof(status), "%u", a->status));
+	field[n++] = nv(":status", 7, status, decimal(status, a->status));
 	for (i = 0; i < a->n_fields; i++) {
 		const struct answer_field *f = &a->field[i];
 
@@ -381,7 +382,7 @@ static void front_head(struct exchange *x, const struct answer *a, int64_t lengt
 		at += f->n_name;
 	}
 	if (length >= 0)
-		field[n++] = nv("content-length", 14, number, (size_t)snprintf(number, sizeof(number), "%lld", (long long)length));
+		field[n++] = nv("content-length", 14, number, decimal(number, (uint64_t)length));
 	/* Copied by nghttp2. */
 	submit(s, field, n, x->answer_body != BODY_NONE);
 	free(lower);
@@ -542,7 +543,7 @@ static int on_begin(nghttp2_session *session, const nghttp2_frame *frame, void *
 	s->c = c;
 	s->id = frame->hd.stream_id;
 	s->timer.fire = stream_late;
-	timer_set(c->s.w, &s->timer, monotonic_ms() + c->edge->conf->head_ms);
+	timer_set(c->s.w, &s->timer, worker_ms(c->s.w) + c->edge->conf->head_ms);
 	link_before(&c->h2->streams, &s->link);
 	c->h2->n_streams++;
 	nghttp2_session_set_stream_user_data(session, s->id, s);
@@ -656,7 +657,7 @@ static void begin(struct client *c, struct h2_stream *s, bool ended)
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *ctx)
 {
 	struct client *c = ctx;
-	enum h2_offence o = h2_guard_frame(&c->h2->guard, hd->type, hd->type == NGHTTP2_HEADERS ? 0 : monotonic_ms());
+	enum h2_offence o = h2_guard_frame(&c->h2->guard, hd->type, hd->type == NGHTTP2_HEADERS ? 0 : worker_ms(c->s.w));
 
 	(void)session;
 	if (o)

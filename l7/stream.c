@@ -69,6 +69,7 @@ static void on_read(evutil_socket_t fd, short what, void *ctx)
 	ssize_t n;
 
 	(void)what;
+	s->w->now_ns = 0;
 	if (s->direct) {
 		s->input(s);
 		return;
@@ -113,6 +114,7 @@ static void on_write(evutil_socket_t fd, short what, void *ctx)
 
 	(void)fd;
 	(void)what;
+	s->w->now_ns = 0;
 	event_del(&s->write_event);
 	s->writing = false;
 	stream_write(s, "", 0);

@@ -319,7 +319,10 @@ static void *run(void *ctx)
 {
 	struct worker *w = ctx;
 
-	event_base_dispatch(w->base);
+	while (!w->ended) {
+		w->now_ns = 0;
+		event_base_loop(w->base, EVLOOP_ONCE);
+	}
 	record_thread_end();
 	return NULL;
 }
@@ -327,6 +330,7 @@ static void *run(void *ctx)
 static void end(struct worker *w, void *arg)
 {
 	(void)arg;
+	w->ended = true;
 	event_base_loopbreak(w->base);
 }
 

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/clock.h"
 #include "l7/h1_parse.h"
 #include "l7/list.h"
 #include "l7/snapshot.h"
@@ -48,6 +49,8 @@ struct worker {
 	bool draining;
 	uint8_t host[HOST_ID_MAX + 1]; /* enum host_service; without a controller all serve */
 
+	uint64_t now_ns; /* see worker_ns() */
+	bool ended;
 	struct link wheel[WHEEL_SLOTS];
 	uint64_t wheel_ms;
 	struct event *tick, *sweep, *wake;
@@ -74,6 +77,20 @@ void worker_stop(struct worker *w);
 /* In the worker's loop: a new configuration (takes a reference), the end of accepting. */
 void worker_configure(struct worker *w, struct snapshot *s);
 void worker_drain(struct worker *w);
+
+/* The time, looked at once for each event of a connection and each turn of the loop: what happens because of it
+ * happens then. */
+static inline uint64_t worker_ns(struct worker *w)
+{
+	if (!w->now_ns)
+		w->now_ns = monotonic_ns();
+	return w->now_ns;
+}
+
+static inline uint64_t worker_ms(struct worker *w)
+{
+	return worker_ns(w) / 1000000;
+}
 
 void timer_set(struct worker *w, struct timer *t, uint64_t due_ms);
 void timer_stop(struct timer *t);
