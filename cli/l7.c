@@ -35,7 +35,7 @@ static int ask(json_t *request, json_t **answer)
 
 bool l7_knows(const char *what)
 {
-	return !strcmp(what, "pools") || !strcmp(what, "backends") || !strcmp(what, "connections");
+	return !strcmp(what, "pools") || !strcmp(what, "backends") || !strcmp(what, "connections") || !strcmp(what, "moves");
 }
 
 static void print_pools(const json_t *rows)
@@ -83,7 +83,7 @@ static void print_backends(const json_t *rows)
 
 static void print_connections(const json_t *rows)
 {
-	struct text_table *t = text_table_new("CID|CLIENT|VIP|>PORT|PROTOCOL|TLS|STATE|>AGE|>REQUESTS|>RECEIVED|>SENT|BACKEND");
+	struct text_table *t = text_table_new("CID|CLIENT|VIP|>PORT|PROTOCOL|TLS|STATE|>AGE|>REQUESTS|>RECEIVED|>SENT|>INGRESS|>MOVES|BACKEND");
 	const json_t *r;
 	char age[32];
 	size_t i;
@@ -100,7 +100,32 @@ static void print_connections(const json_t *rows)
 		text_cell(t, "%.0f", number_of(r, "requests"));
 		text_cell(t, "%.0f", number_of(r, "received"));
 		text_cell(t, "%.0f", number_of(r, "sent"));
+		text_cell(t, "%.0f", number_of(r, "ingress"));
+		text_cell(t, "%.0f", number_of(r, "moves"));
 		text_cell(t, "%s", *text_of(r, "backend") ? text_of(r, "backend") : "-");
+	}
+	text_table_end(t, stdout);
+}
+
+static void print_moves(const json_t *rows)
+{
+	struct text_table *t = text_table_new("CID|>E|>FROM|>TO|>INGRESS|END|REASON|WHY|>OCTETS|>HELD us|>EXPORT|>OFFER|>ANSWER|>IMPORT");
+	static const char *const span[] = { "held_ns", "export_ns", "offer_ns", "answer_ns", "import_ns" };
+	const json_t *r;
+	size_t i, k;
+
+	json_array_foreach(rows, i, r) {
+		text_cell(t, "%s", text_of(r, "cid"));
+		text_cell(t, "%.0f", number_of(r, "e"));
+		text_cell(t, "%.0f", number_of(r, "from"));
+		text_cell(t, "%.0f", number_of(r, "to"));
+		text_cell(t, "%.0f", number_of(r, "ingress"));
+		text_cell(t, "%s", text_of(r, "end"));
+		text_cell(t, "%s", *text_of(r, "reason") ? text_of(r, "reason") : "-");
+		text_cell(t, "%s", *text_of(r, "why") ? text_of(r, "why") : "-");
+		text_cell(t, "%.0f", number_of(r, "octets"));
+		for (k = 0; k < sizeof(span) / sizeof(*span); k++)
+			text_cell(t, "%.1f", number_of(r, span[k]) / 1000);
 	}
 	text_table_end(t, stdout);
 }
@@ -118,6 +143,8 @@ int l7_show(const char *what, uint32_t limit)
 		print_pools(rows);
 	else if (status == EXIT_DONE && !strcmp(what, "backends"))
 		print_backends(rows);
+	else if (status == EXIT_DONE && !strcmp(what, "moves"))
+		print_moves(rows);
 	else if (status == EXIT_DONE)
 		print_connections(rows);
 	json_decref(answer);

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-bool l7_knows(const char *what); /* pools, backends, connections */
+bool l7_knows(const char *what); /* pools, backends, connections, moves */
 int l7_show(const char *what, uint32_t limit);
 int l7_explain(const char *url, const char *method, const char *client);
 

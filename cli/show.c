@@ -283,7 +283,7 @@ void show_status(const json_t *s)
 }
 
 static const char *const whats[] = { "status", "hosts", "buckets", "switches", "vips", "flows", "rows", "log",
-				     "pools", "backends", "connections", NULL };
+				     "pools", "backends", "connections", "moves", NULL };
 
 static json_t *request_for(const char *what, const char *host, uint32_t last, uint32_t limit)
 {
@@ -358,7 +358,7 @@ static int run(int argc, char **argv)
 
 const struct verb verb_show = {
 	"show",
-	"[status|hosts|buckets|switches|vips|flows|rows|log|pools|backends|connections]",
+	"[status|hosts|buckets|switches|vips|flows|rows|log|pools|backends|connections|moves]",
 	"what is there, and how it is",
 	"  status    the POP in five lines, and what is wrong (the default)\n"
 	"  hosts     who serves, how many buckets, who shelters older flows\n"
@@ -368,6 +368,6 @@ const struct verb verb_show = {
 	"  flows     connections, asked from the hosts\n"
 	"  rows      connections handed off to another host, asked from those to which their packets come\n"
 	"  log       the last changes, and their reasons\n"
-	"  pools, backends, connections  of the front end on this machine (baton-l7d)",
+	"  pools, backends, connections, moves  of the front end on this machine (baton-l7d)",
 	run,
 };

@@ -44,7 +44,8 @@ struct client {
 	uint64_t last_backend;
 	size_t head_n;	     /* moving: of the request that it moves for, at the beginning of s.in */
 	bool moving;	     /* frozen: neither here nor there */
-	bool arrived;	     /* its next request is why it came here */
+	bool arrived;	     /* its next request is why it came here, and this is why that was to be served here: */
+	uint8_t arrived_for; /* enum move_reason */
 
 	struct h2 *h2; /* NULL: HTTP/1 */
 

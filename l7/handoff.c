@@ -171,6 +171,7 @@ static void give(struct place *p)
 {
 	struct handoff *h = p->h;
 
+	flight_sent(p, FLIGHT_GIVEN);
 	move_row_give(&p->row, &p->s, monotonic_ms());
 	row_sync(p);
 	p->gave = p->since;
@@ -186,6 +187,7 @@ static void resume(struct place *p)
 	struct client *c = p->client;
 	struct moving *m = p->moving;
 
+	flight_sent(p, FLIGHT_RESUMED);
 	c->x->mode = MODE_PROXY;
 	c->x->reason = m->why ? REASON_REFUSED : m->exported_ns ? REASON_NO_SESSION : REASON_SOCKET;
 	stats_inc(h->w->stats.move_reasons[c->x->reason]);
@@ -205,6 +207,7 @@ static void resume(struct place *p)
 
 static void wipe(struct place *p)
 {
+	flight_sent(p, FLIGHT_LOST);
 	p->row.state = ROW_NONE;
 	row_sync(p);
 	row_drop(p);
@@ -323,6 +326,7 @@ static void import(struct handoff *h, struct move_recv *r, const struct move_let
 	} else {
 		h->why = REFUSE_BUSY;
 	}
+	flight_offered(h, l, from, h->letter_ns);
 	if (!h->why)
 		arrived(h, p, r, l);
 	move_memory_step(h->memory, r, h->why ? RECV_NOT_IMPORTED : RECV_IMPORTED, 0, monotonic_ms(), &more);
@@ -524,7 +528,10 @@ static void offered(struct handoff *h, uint16_t host, uint64_t inc, const struct
 	struct move_recv *r;
 
 	if (l->type == LETTER_OFFER) {
+		h->letter_ns = monotonic_ns();
 		h->why = willing(h, l);
+		if (h->why)
+			flight_offered(h, l, host, h->letter_ns);
 		r = move_memory_offer(h->memory, &o, !h->why, monotonic_ms(), &out);
 	} else {
 		h->why = 0;
@@ -718,6 +725,7 @@ static void at_home(struct client *c)
 
 	c->arrived = false;
 	c->x->mode = MODE_HANDOFF;
+	c->x->reason = c->arrived_for;
 	for (i = 0; i < pool->n_backends; i++)
 		if (pool->conf->backend[i].host != c->s.w->handoff->self)
 			c->x->tried |= UINT64_C(1) << i;
@@ -813,6 +821,8 @@ void handoff_learn(const struct exchange *x)
 {
 	struct handoff *h = x->w->handoff;
 
+	if (x->mode == MODE_HANDOFF && x->owner->begun_ns)
+		stats_move(&x->w->stats, MOVE_PHASE_FIRST, x->answer_ns - x->owner->begun_ns);
 	if (x->route < h->n_routes && x->status == 200 && !x->head_request)
 		move_sizes_learn(h->sizes, x->route, x->object, x->bytes_out);
 }

@@ -13,12 +13,14 @@
 #ifndef L7_HANDOFF_H
 #define L7_HANDOFF_H
 
+#include <jansson.h>
 #include <net/if.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "l7/move_policy.h"
+#include "l7/stats.h"
 
 struct client;
 struct exchange;
@@ -53,6 +55,9 @@ void handoff_detach(struct worker *w);
 bool handoff_try(struct client *c, size_t head_len);
 void handoff_closed(struct client *c);		 /* a client with a place ends */
 void handoff_learn(const struct exchange *x);	 /* an answer was given whole */
+/* The last moves, newest first, up to limit rows in all. */
+void handoff_flights(const struct worker *w, json_t *rows, size_t limit);
+const char *move_phase_name(enum move_phase phase);
 uint16_t handoff_self(const struct worker *w);	 /* host id; 0: no hand-off */
 
 #endif

@@ -18,7 +18,7 @@
 #include "base/clock.h"
 #include "l7/tls.h"
 
-#define HISTORY_LEN 28
+#define HISTORY_LEN 29
 
 void flow_of(const struct client *c, struct flow *f)
 {
@@ -51,7 +51,7 @@ static struct move_bytes bytes_of(struct buffer *b)
 	return (struct move_bytes){ b->data ? buffer_head(b) : NULL, (uint32_t)buffer_len(b) };
 }
 
-static void put_history(const struct client *c, uint8_t out[HISTORY_LEN])
+static void put_history(const struct client *c, enum move_reason reason, uint8_t out[HISTORY_LEN])
 {
 	uint32_t moves = htobe32(c->moves + 1);
 	uint64_t requests = htobe64(c->requests), age = htobe64(monotonic_ms() - c->since_ms),
@@ -61,6 +61,7 @@ static void put_history(const struct client *c, uint8_t out[HISTORY_LEN])
 	memcpy(out + 4, &requests, 8);
 	memcpy(out + 12, &age, 8);
 	memcpy(out + 20, &octets, 8);
+	out[28] = (uint8_t)reason;
 }
 
 int offer(struct place *p)
@@ -98,7 +99,7 @@ int offer(struct place *p)
 	l.section[SECTION_HEAD] = (struct move_bytes){ buffer_head(&s->in), (uint32_t)c->head_n };
 	l.section[SECTION_PLAIN_IN] =
 		(struct move_bytes){ buffer_head(&s->in) + c->head_n, (uint32_t)(buffer_len(&s->in) - c->head_n) };
-	put_history(c, history);
+	put_history(c, m->reason, history);
 	l.section[SECTION_HISTORY] = (struct move_bytes){ history, sizeof(history) };
 	m->octets = (uint32_t)move_letter_len(&l);
 	err = carrier_send(p->h->carrier, p->s.to, &l);
@@ -205,6 +206,7 @@ static void take_history(struct client *c, const struct move_bytes *history)
 	c->requests = be64toh(requests) - 1; /* this one is counted when it is begun */
 	c->since_ms -= be64toh(age);
 	c->octets = be64toh(octets);
+	c->arrived_for = history->p[28] < REASONS ? history->p[28] : REASONS;
 }
 
 static int take_bytes(struct buffer *b, const struct move_bytes *from)
@@ -252,6 +254,7 @@ static uint8_t make_client(struct handoff *h, struct place *p, const struct move
 	c->s.tls = tls;
 	c->cid = p->cid;
 	c->ingress = p->ingress;
+	c->begun_ns = h->letter_ns;
 	take_history(c, &l->section[SECTION_HISTORY]);
 	flow_of(c, &p->flow);
 	if (take_bytes(&c->s.raw, &l->section[SECTION_RAW_IN]) || take_bytes(&c->s.in, &l->section[SECTION_HEAD]) ||

@@ -15,6 +15,19 @@
 #include "l7/worker.h"
 
 #define PLACE_CHAINS 16384 /* a power of two */
+#define FLIGHTS 4096
+
+enum flight_end { FLIGHT_GIVEN, FLIGHT_RESUMED, FLIGHT_LOST, FLIGHT_TAKEN, FLIGHT_REFUSED };
+
+/* A move, as the flight recorder keeps it. */
+struct flight {
+	uint64_t at_ms, cid;
+	uint32_t e, octets;
+	uint16_t from, to, ingress;
+	int16_t error;
+	uint8_t end, reason, why; /* enum flight_end, move_reason, move_refusal */
+	uint32_t span[MOVE_PHASES]; /* ns; 0: not measured here */
+};
 
 struct orphan;
 
@@ -75,6 +88,9 @@ struct handoff {
 	uint64_t serial[HOST_ID_MAX + 1];
 	struct move_backoff backoff[HOST_ID_MAX + 1];
 	uint8_t why; /* of the refusal that is being said */
+	uint64_t letter_ns; /* when the letter came that is being answered */
+	uint64_t n_flights;
+	struct flight flight[FLIGHTS];
 };
 
 /* --- Rows, in the kernel (handoff_row.c) -------------------------------------------------------------------- */
@@ -105,6 +121,10 @@ uint8_t thaw(struct handoff *h, struct place *p, const struct move_letter *l);
 /* Could thaw() do it, as far as can be known?  0 or enum move_refusal. */
 uint8_t could_thaw(struct handoff *h, const struct move_letter *l);
 void flow_of(const struct client *c, struct flow *f);
+
+/* --- What happened (handoff_flight.c) ------------------------------------------------------------------------ */
+void flight_sent(struct place *p, enum flight_end end);
+void flight_offered(struct handoff *h, const struct move_letter *l, uint16_t from, uint64_t begun_ns);
 
 struct place *place_find(struct handoff *h, uint64_t cid);
 struct place *place_new(struct handoff *h, uint64_t cid);

@@ -12,7 +12,7 @@
 static const uint32_t section_max[SECTIONS] = {
 	[SECTION_TCP] = 520 << 10, [SECTION_TLS] = 1024,	 [SECTION_RAW_IN] = 32 << 10,	    [SECTION_PLAIN_IN] = 128 << 10,
 	[SECTION_RAW_OUT] = 128 << 10, [SECTION_HEAD] = 64 << 10, [SECTION_SNI] = 255,		    [SECTION_ALPN] = 255,
-	[SECTION_CERTIFICATE] = 16 << 10, [SECTION_HISTORY] = 28};
+	[SECTION_CERTIFICATE] = 16 << 10, [SECTION_HISTORY] = 29};
 
 uint32_t move_section_max(enum move_section section)
 {

@@ -58,7 +58,7 @@ enum move_section {
 	SECTION_SNI,
 	SECTION_ALPN,
 	SECTION_CERTIFICATE, /* of the client, DER */
-	SECTION_HISTORY,     /* be32 moves, be64 requests, be64 age in ms, be64 octets transferred */
+	SECTION_HISTORY,     /* be32 moves, be64 requests, be64 age in ms, be64 octets transferred, u8 enum move_reason */
 	SECTIONS
 };
 

@@ -8,8 +8,11 @@
 #include "base/clock.h"
 #include "l7/backend.h"
 #include "l7/client.h"
+#include "l7/handoff.h"
 #include "l7/l7d.h"
 #include "l7/tls.h"
+
+#define FLIGHTS_SHOWN 4096
 
 /* --- metrics ------------------------------------------------------------------------------------------------ */
 #define SUM(d, field)                                                                                        \
@@ -90,7 +93,8 @@ static void collect_backends(struct l7d *d, struct metrics *m)
 
 static void collect_moves(struct l7d *d, struct metrics *m)
 {
-	unsigned i;
+	double bound[STATS_BOUNDS];
+	unsigned i, k, p;
 
 	metric_family(m, "baton_l7_handoff_sessions", METRIC_GAUGE, "Sessions with the workers of other hosts.");
 	metric_sample(m, SUM(d, sessions), NULL);
@@ -107,6 +111,18 @@ static void collect_moves(struct l7d *d, struct metrics *m)
 	metric_family(m, "baton_l7_handoffs_refused_total", METRIC_COUNTER, "Offers of other hosts that were refused.");
 	for (i = REFUSE_BUSY; i < REFUSE_REASONS; i++)
 		metric_sample(m, SUM(d, moves_refused[i]), "why", move_refusal_name((uint8_t)i), NULL);
+	metric_family(m, "baton_l7_handoff_phase_seconds", METRIC_HISTOGRAM, "Time of a move's phases.");
+	for (i = 0; i < STATS_BOUNDS; i++)
+		bound[i] = STATS_MOVE_FIRST_US * 1e-6 * (double)(1u << i);
+	for (p = 0; p < MOVE_PHASES; p++) {
+		uint64_t count[STATS_BOUNDS + 1] = { 0 };
+
+		for (i = 0; i < d->n_workers; i++)
+			for (k = 0; k <= STATS_BOUNDS; k++)
+				count[k] += __atomic_load_n(&d->worker[i]->stats.move_phase[p].count[k], __ATOMIC_RELAXED);
+		metric_histogram(m, bound, count, STATS_BOUNDS, SUM(d, move_phase[p].sum_us) * 1e-6, "phase",
+				 move_phase_name((enum move_phase)p), NULL);
+	}
 	metric_family(m, "baton_l7_handoffs_reset_total", METRIC_COUNTER, "Connections that came and that no packet reached any more.");
 	metric_sample(m, SUM(d, moves_ended), NULL);
 }
@@ -288,6 +304,11 @@ static void ask_pools(struct worker *w, struct gather *g)
 	}
 }
 
+static void ask_moves(struct worker *w, struct gather *g)
+{
+	handoff_flights(w, g->rows, g->limit);
+}
+
 static void ask_connections(struct worker *w, struct gather *g)
 {
 	uint64_t now = monotonic_ms();
@@ -304,15 +325,16 @@ static void ask_connections(struct worker *w, struct gather *g)
 		snprintf(cid, sizeof(cid), "%016llx", (unsigned long long)c->cid);
 		json_array_append_new(
 			g->rows,
-			json_pack("{s:s, s:s, s:s, s:i, s:s, s:s, s:I, s:I, s:s, s:s, s:I, s:I}", "cid", cid, "client",
+			json_pack("{s:s, s:s, s:s, s:i, s:s, s:s, s:I, s:I, s:s, s:s, s:I, s:I, s:i, s:i}", "cid", cid, "client",
 				  endpoint_print(&peer, text), "vip", c->edge->vip, "port", c->edge->conf->port, "protocol",
 				  c->h2 ? "h2" : c->tunnel ? "tunnel" : "http/1.1", "tls", c->s.tls ? tls_version(c->s.tls) : "",
 				  "requests", (json_int_t)c->requests, "age_ms", (json_int_t)(now - c->since_ms), "state",
 				  c->lingering		       ? "closing"
+				  : c->moving		       ? "moving"
 				  : c->x || (c->h2 && h2_active(c)) ? "busy"
 							       : "idle",
 				  "backend", c->x ? c->x->backend_text : "", "received", (json_int_t)c->s.received, "sent",
-				  (json_int_t)c->s.sent));
+				  (json_int_t)c->s.sent, "ingress", c->ingress ? c->ingress : handoff_self(w), "moves", (int)c->moves));
 	}
 }
 
@@ -448,10 +470,12 @@ void l7d_ask(struct l7d *d, const char *verb, json_t *args, void (*answer)(void 
 		gather(d, "backends", ask_backends, 0, NULL, answer, to);
 	else if (!strcmp(verb, "connections"))
 		gather(d, "connections", ask_connections, limit > 0 ? (size_t)limit : 1000, NULL, answer, to);
+	else if (!strcmp(verb, "moves"))
+		gather(d, "moves", ask_moves, limit > 0 ? (size_t)limit : FLIGHTS_SHOWN, NULL, answer, to);
 	else if (!strcmp(verb, "explain"))
 		explain(d, args, answer, to);
 	else if (!strcmp(verb, "status"))
 		answer(to, status(d));
 	else
-		answer(to, refuse("this daemon does not know the verb", "pools, backends, connections, explain, status"));
+		answer(to, refuse("this daemon does not know the verb", "pools, backends, connections, moves, explain, status"));
 }

@@ -14,6 +14,19 @@
 
 enum phase { PHASE_HANDSHAKE, PHASE_HEAD, PHASE_QUEUE, PHASE_CONNECT, PHASE_ANSWER, PHASE_TOTAL, PHASES };
 
+/* Of a move.  S: its row holds and it is out of the kernel; the offer is under way; the answer is here; all of it.  R: it
+ * lives here, from the offer's arrival; the first byte of its request's answer, from the same. */
+enum move_phase {
+	MOVE_PHASE_EXPORT,
+	MOVE_PHASE_OFFER,
+	MOVE_PHASE_ANSWER,
+	MOVE_PHASE_HELD,
+	MOVE_PHASE_IMPORT,
+	MOVE_PHASE_FIRST,
+	MOVE_PHASES
+};
+#define STATS_MOVE_FIRST_US 2 /* of those histograms; up to 65 ms */
+
 struct histogram {
 	uint64_t count[STATS_BOUNDS + 1], sum_us;
 };
@@ -38,9 +51,11 @@ struct stats {
 	uint64_t move_reasons[REASONS];
 	uint64_t moves_given, moves_resumed, moves_lost, moves_taken, moves_refused[REFUSE_REASONS], moves_ended;
 	uint64_t sessions; /* with other hosts, now */
+	struct histogram move_phase[MOVE_PHASES];
 };
 
 void stats_observe(struct stats *s, enum phase phase, uint64_t ns);
+void stats_move(struct stats *s, enum move_phase phase, uint64_t ns); /* 0: was not measured */
 
 #define stats_add(field, n) __atomic_store_n(&(field), (field) + (uint64_t)(n), __ATOMIC_RELAXED)
 #define stats_inc(field) stats_add(field, 1)

@@ -141,6 +141,22 @@ class Bed:
                     with open(self.path("objects", "h%d" % i, folder, name), "wb") as f:
                         f.write(data)
 
+    def walks(self, names=("0", "1", "1k", "64k", "1m")):
+        """Objects for tests/load/walk.c."""
+        for i in range(1, self.n + 1):
+            words = b"".join((i << 56 | o).to_bytes(8, "big") for o in range(0, 1 << 20, 8))
+            for name in names:
+                with open(self.path("objects", "h%d" % i, "h%d" % i, "w" + name), "wb") as f:
+                    f.write(words[:SIZES[name]])
+
+    def walk(self, *args, port=80, address=VIP, timeout=120):
+        """What tests/load/walk prints; a wrong byte or a lost connection is an error."""
+        p = subprocess.run(self.argv("c", [os.path.join(BUILD, "tests/load/walk"), address, port, "hosts=%d" % self.n, *args]),
+                           stdout=subprocess.PIPE, timeout=timeout)
+        got = json.loads(p.stdout)
+        check(p.returncode == 0, "walk %s: %s", args, got)
+        return got
+
     def start(self, sizes=("0", "1", "1k", "64k", "1m")):
         baton = os.path.join(BUILD, "baton")
         subprocess.run([baton, "pki", "init", "--dir", self.path("pki"), "--pop", "demo"], check=True, stdout=subprocess.DEVNULL)

@@ -71,7 +71,7 @@ static void test_sections(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < SECTIONS; i++)
-		l.section[i] = some(i == SECTION_HISTORY ? 28 : 10 + i);
+		l.section[i] = some(i == SECTION_HISTORY ? 29 : 10 + i);
 	n = move_letter_len(&l);
 	move_letter_put(&l, bytes);
 	assert_int_equal(move_letter_get(LETTER_OFFER, bytes, n, &back), 0);
