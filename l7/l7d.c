@@ -28,6 +28,7 @@
 #include "l7/ticket.h"
 #include "l7/l7d.h"
 #include "l7/object_server.h"
+#include "l7/privilege.h"
 
 #define LOG_FLUSH_MS 200
 #define DRAIN_LOOK_MS 50
@@ -215,6 +216,7 @@ static void apply_handoff(struct l7d *d, const struct pop *pop)
 		d->aging = event_new(d->daemon.base, -1, EV_PERSIST, held_ages, d);
 		if (!d->held || !d->aging || event_add(d->held, NULL) || event_add(d->aging, &often))
 			abort();
+		privilege_keep(PRIVILEGE_SERVES); /* all is loaded */
 		for (i = 0; i < d->n_workers; i++)
 			worker_call(d->worker[i], handoff_attach, d->handoff);
 	}
@@ -488,9 +490,12 @@ static int follow(struct l7d *d)
 static int start(struct l7d *d, const struct options *o)
 {
 	struct timeval flush = { .tv_usec = LOG_FLUSH_MS * 1000 };
-	int err;
+	int status, err;
 
 	raise_files();
+	err = privilege_keep(PRIVILEGE_LOADS);
+	if (err)
+		return fail("giving up capabilities", err);
 	/* Buffers come and go: memory at the top of the heap is not given back and asked for again each time. */
 	mallopt(M_TRIM_THRESHOLD, 64 << 20);
 	mallopt(M_MMAP_THRESHOLD, 4 << 20);
@@ -508,7 +513,11 @@ static int start(struct l7d *d, const struct options *o)
 	err = ctl_serve(d->daemon.base, d->daemon.socket, control_asked, d, &d->ctl);
 	if (err)
 		return fail(d->daemon.socket, err);
-	return daemon_metrics(&d->daemon, l7d_collect, d);
+	status = daemon_metrics(&d->daemon, l7d_collect, d);
+	if (status)
+		return status;
+	err = privilege_confine();
+	return err ? fail("the filter of system calls", err) : 0;
 }
 
 static void stop(struct l7d *d)
@@ -550,6 +559,7 @@ int main(int argc, char **argv)
 	if (status)
 		return status;
 	d.standalone = o.standalone;
+	privilege_start();
 	status = daemon_init(&d.daemon, "baton-l7d", argc, argv);
 	if (status)
 		return status < 0 ? 0 : status;

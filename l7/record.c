@@ -6,11 +6,11 @@
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "l7/record_context.h"
 #include "l7/record_keys.h"
+#include "l7/secret.h"
 
 #define HEAD 5
 #define TAG 16
@@ -546,7 +546,7 @@ int record_import(const struct record_state *state, struct record_layer **out)
 
 	if (!is_state(state, suite))
 		return -EINVAL;
-	r = calloc(1, sizeof(*r));
+	r = secret_alloc(sizeof(*r));
 	if (!r)
 		return -ENOMEM;
 	r->s = *state;
@@ -573,6 +573,5 @@ void record_free(struct record_layer *r)
 		return;
 	context_drop(&r->reading);
 	context_drop(&r->writing);
-	OPENSSL_cleanse(r, sizeof(*r));
-	free(r);
+	secret_free(r, sizeof(*r));
 }

@@ -16,6 +16,7 @@
 #include "l7/backend.h"
 #include "l7/client.h"
 #include "l7/handoff.h"
+#include "l7/privilege.h"
 #include "l7/record.h"
 
 #define BACKLOG 4096
@@ -318,7 +319,10 @@ void worker_call(struct worker *w, void (*fn)(struct worker *w, void *arg), void
 static void *run(void *ctx)
 {
 	struct worker *w = ctx;
+	int err = privilege_keep(PRIVILEGE_SERVES);
 
+	if (err)
+		log_error("worker %u: giving up capabilities: %s", w->id, strerror(-err));
 	while (!w->ended) {
 		w->now_ns = 0;
 		event_base_loop(w->base, EVLOOP_ONCE);

@@ -5,8 +5,10 @@
  * sides; export and import at every byte; what must be refused, with the alert that says so.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <openssl/pem.h>
+#include <openssl/rand.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <setjmp.h>
@@ -15,11 +17,13 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "l7/record.h"
 #include "l7/record_keys.h"
+#include "l7/secret.h"
 
 #define ROOM (1u << 22)
 
@@ -949,6 +953,128 @@ static void state_is_checked(void **state)
 	own_end(&o);
 }
 
+/* --- Keys in memory ------------------------------------------------------------------------------------------ */
+
+#define MASK 0x5c /* what is looked for is never written out */
+#define LOOK (1u << 20)
+
+static uint8_t looking[LOOK + 16];
+
+/* How often the 16 bytes (masked) are anywhere in this process that can be written. */
+static int times_in_memory(const uint8_t masked[16])
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	int mem = open("/proc/self/mem", O_RDONLY), found = 0;
+	unsigned long from, to, at, here = (unsigned long)looking;
+	char line[512], may[8];
+	ssize_t n, i, k;
+
+	assert_non_null(maps);
+	assert_true(mem >= 0);
+	while (fgets(line, sizeof(line), maps)) {
+		if (sscanf(line, "%lx-%lx %7s", &from, &to, may) != 3 || may[1] != 'w' || to - from > 1ul << 30)
+			continue; /* shadows of sanitizers are larger */
+		for (at = from; at < to; at += LOOK) {
+			n = pread(mem, looking, to - at < sizeof(looking) ? to - at : sizeof(looking), (off_t)at);
+			for (i = 0; i + 16 <= n; i++) {
+				if (at + (unsigned long)i + 16 > here && at + (unsigned long)i < here + sizeof(looking))
+					continue; /* our own copy */
+				for (k = 0; k < 16 && (looking[i + k] ^ MASK) == masked[k]; k++)
+					;
+				found += k == 16;
+			}
+		}
+	}
+	OPENSSL_cleanse(looking, sizeof(looking));
+	fclose(maps);
+	close(mem);
+	return found;
+}
+
+/* A connection that has left, or has ended, leaves nothing of its keys behind. */
+static void keys_leave_no_trace(void **state)
+{
+	static const struct { uint16_t version, number; uint8_t cipher, secret_len; } all[] = {
+		{ 0x0304, 0x1301, RECORD_AES_128_GCM, 32 },	    { 0x0304, 0x1302, RECORD_AES_256_GCM, 48 },
+		{ 0x0304, 0x1303, RECORD_CHACHA20_POLY1305, 32 }, { 0x0303, 0xc030, RECORD_AES_256_GCM, 0 },
+	};
+	uint8_t masked[2][16], bytes[RECORD_STATE_LEN];
+	struct buffer out = { NULL }, plain = { NULL };
+	struct record_layer *r;
+	struct record_state s;
+	size_t i, k;
+
+	(void)state;
+	for (i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		s = (struct record_state){ .version = all[i].version, .suite = all[i].number, .cipher = all[i].cipher,
+					   .secret_len = all[i].secret_len, .plain_max = RECORD_PLAIN_MAX };
+		RAND_bytes(masked[0], 16);
+		RAND_bytes(masked[1], 16);
+		for (k = 0; k < 16; k++) {
+			s.write.key[k] = masked[0][k] ^ MASK;
+			s.read.key[k] = masked[1][k] ^ MASK;
+		}
+		assert_int_equal(record_import(&s, &r), 0);
+		OPENSSL_cleanse(&s, sizeof(s));
+		assert_int_equal(record_seal(r, "hello", 5, &out, ROOM), 0);
+		assert_true(times_in_memory(masked[0]) >= 1); /* control: it can be found while it lives */
+		assert_true(times_in_memory(masked[1]) >= 1);
+		/* The move: exported, written, sent, wiped. */
+		record_export(r, &s);
+		record_state_put(&s, bytes);
+		OPENSSL_cleanse(&s, sizeof(s));
+		record_free(r);
+		assert_true(times_in_memory(masked[0]) == 1); /* control: in `bytes` */
+		OPENSSL_cleanse(bytes, sizeof(bytes));
+		assert_int_equal(times_in_memory(masked[0]), 0);
+		assert_int_equal(times_in_memory(masked[1]), 0);
+		buffer_free(&out);
+		buffer_free(&plain);
+	}
+}
+
+/* Where keys are: locked, and in no dump. */
+static void keys_are_locked(void **state)
+{
+	struct secret_counts before, counts;
+	char line[512], *flags = NULL;
+	unsigned long from, to;
+	bool here = false, locked = false, hidden = false;
+	FILE *smaps;
+	uint8_t *p;
+	size_t i;
+
+	(void)state;
+	secret_counts(&before);
+	p = secret_alloc(300);
+	for (i = 0; i < 300; i++)
+		assert_int_equal(p[i], 0);
+	memset(p, 7, 300);
+	smaps = fopen("/proc/self/smaps", "r");
+	while (fgets(line, sizeof(line), smaps)) {
+		if (sscanf(line, "%lx-%lx ", &from, &to) == 2 && strchr(line, '-') < strchr(line, ' '))
+			here = (unsigned long)p >= from && (unsigned long)p < to;
+		if (here && !strncmp(line, "VmFlags:", 8)) {
+			flags = line;
+			locked = strstr(flags, " lo");
+			hidden = strstr(flags, " dd");
+		}
+	}
+	fclose(smaps);
+	secret_counts(&counts);
+	assert_true(hidden);
+#ifndef __SANITIZE_ADDRESS__ /* which makes mlock() do nothing */
+	assert_true(locked || counts.unlocked);
+#endif
+	(void)locked;
+	assert_true(counts.used >= before.used + 300);
+	secret_free(p, 300);
+	assert_int_equal(p[200], 0); /* wiped */
+	secret_counts(&counts);
+	assert_int_equal(counts.used, before.used);
+	secret_free(NULL, 300);
+}
+
 static void buffers(void **state)
 {
 	struct buffer b = { NULL };
@@ -995,6 +1121,7 @@ int main(void)
 		cmocka_unit_test(what_is_refused),   cmocka_unit_test(floods),
 		cmocka_unit_test(alerts_and_ends),   cmocka_unit_test(renegotiation),
 		cmocka_unit_test(short_fragments),   cmocka_unit_test(many_layers),
+		cmocka_unit_test(keys_leave_no_trace), cmocka_unit_test(keys_are_locked),
 		cmocka_unit_test(rfc_8448),	     cmocka_unit_test(state_is_checked),
 	};
 
