@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "l7/client.h"
 #include "l7/exchange.h"
 #include "l7/trailer.h"
 
@@ -66,6 +67,7 @@ static bool pipe_out(struct exchange *x, int to, enum pump_result *r)
 			return false;
 		}
 		x->in_pipe -= (size_t)n;
+		x->owner->s.sent += (uint64_t)n;
 		x->bytes_out += (uint64_t)n;
 		stats_add(x->w->stats.bytes_out, n);
 		stats_add(x->w->stats.spliced, n);
