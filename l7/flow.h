@@ -17,9 +17,13 @@
  *  4. A forwarded frame goes from [self] to [owner], out of the link by which it came; with TTL 1 it is dropped.
  *  5. An owner in the map of peers is not on our links: its packets travel inside IP (RFC 2003 for IPv4 in IPv4,
  *     RFC 4213 for IPv6 in IPv4, RFC 2473 in IPv6), the oldest and shortest encapsulation, which every NIC segments and
- *     every router understands: there is nothing to say about a flow that its own header does not.  Too long a packet
- *     is answered with an ICMP error that names the size that fits.
- *  6. Inside IP, only from a peer's address to ours: taken out, and looked at again as if it had come by the link.
+ *     every router understands: there is nothing to say about a flow that its own header does not.  Outside: DF, no ECN
+ *     (RFC 6040, compatibility mode), TTL 64.
+ *  6. While there are peers, SYN-ACKs name an MSS that fits inside IP on the way to each.  A packet that is too long
+ *     all the same goes to the TAP; the daemon answers it with an ICMP error that names the size that fits.  An ICMP
+ *     error about a packet of ours to a peer lowers that size (RFC 2003, section 5.1).
+ *  7. Inside IP, only from a peer's address to ours: taken out, and looked at again as if it had come by the link.
+ *     From anybody else to such an address of ours: dropped.
  */
 #ifndef L7_FLOW_H
 #define L7_FLOW_H
@@ -59,7 +63,7 @@ struct flow_peer {
 	__u8 zero;
 };
 
-/* Who may send us packets inside IP: outer source and destination. */
+/* Who may send us packets inside IP: outer source and destination.  Source 0: that this address is one of ours. */
 struct flow_from {
 	__be32 addr[4];
 	__be32 self[4];
@@ -70,8 +74,13 @@ struct flow_config {
 	__u32 tap;  /* ifindex of our TAP: HOLD */
 	__u32 link; /* ifindex of the link that forwards what comes back out of the TAP; others use their own */
 	__u16 self;
-	__u16 tunnel; /* peers may be there: look at packets inside IP */
+	__u16 tunnel; /* there are peers */
+	__u16 mss4, mss6; /* of SYN-ACKs; 0: as they are */
+	__u8 mac[6];	  /* of `link` */
+	__u16 zero;
 };
+
+#define FLOW_OUTER(family) ((family) == FLOW_V4 ? 20u : 40u) /* octets of the outer header */
 
 enum flow_count {
 	FLOW_MISS,
@@ -86,7 +95,8 @@ enum flow_count {
 	FLOW_OUT,     /* forwarded inside IP (counted in FLOW_FORWARDED too) */
 	FLOW_IN,      /* taken out of IP */
 	FLOW_STRANGER, /* dropped: inside IP, to us, but not from a peer */
-	FLOW_TOO_BIG, /* inside IP it would not fit: the client was told */
+	FLOW_TOO_BIG, /* inside IP it would not fit: to the daemon, which tells the client */
+	FLOW_MSS,     /* a SYN-ACK's was lowered */
 	FLOW_MTU,     /* a router said that a peer's way is narrower */
 	FLOW_COUNTS,
 };
@@ -111,6 +121,7 @@ static inline const char *flow_count_name(enum flow_count c)
 	case FLOW_IN: return "tunnel_in";
 	case FLOW_STRANGER: return "tunnel_stranger";
 	case FLOW_TOO_BIG: return "too_big";
+	case FLOW_MSS: return "mss";
 	case FLOW_MTU: return "peer_mtu";
 	case FLOW_COUNTS: break;
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Rows and the TAP of held packets (l7/rows.h). */
-#include "l7/rows.h"
+#include "l7/rows_private.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,23 +21,8 @@
 #include "flow.skel.h"
 #include "lb/packet.h"
 
-#define LINKS_MAX 64
 #define HANDLE 1
-#define FRAME_MAX 65550
-
-struct rows {
-	struct flow_bpf *skel;
-	int tap, ioctls;
-	char tap_name[IF_NAMESIZE];
-	uint8_t mac[6]; /* of [self], and so of the TAP */
-	char link[LINKS_MAX][IF_NAMESIZE];
-	size_t n_links;
-	char pin_dir[256];
-	struct held *held;
-	uint64_t released, late, dropped;
-	struct flow_config config;
-	uint8_t frame[FRAME_MAX];
-};
+#define POLL_MAX 4096 /* frames at a time */
 
 static uint64_t now_ns(void)
 {
@@ -164,11 +149,30 @@ static void detach_link(const char *ifname)
 	hook_off(ifname, BPF_TC_EGRESS);
 }
 
-static int put_config(struct rows *r)
+int rows_put_config(struct rows *r)
 {
 	uint32_t zero = 0;
 
 	return bpf_map__update_elem(r->skel->maps.flow_config, &zero, sizeof(zero), &r->config, sizeof(r->config), BPF_ANY);
+}
+
+int rows_hook_on(struct rows *r, const char *ifname)
+{
+	return hook_on(ifname, BPF_TC_INGRESS, bpf_program__fd(r->skel->progs.flow_ingress));
+}
+
+void rows_hook_off(const char *ifname)
+{
+	hook_off(ifname, BPF_TC_INGRESS);
+}
+
+bool rows_is_link(const struct rows *r, const char *ifname)
+{
+	size_t i;
+
+	for (i = 0; i < r->n_links && strcmp(r->link[i], ifname); i++)
+		;
+	return i < r->n_links;
 }
 
 static bool has_carrier(const struct rows *r, const char *ifname)
@@ -182,16 +186,23 @@ static bool has_carrier(const struct rows *r, const char *ifname)
 /* What comes out of the TAP for another host leaves by the first link that can carry it. */
 static int choose_link(struct rows *r)
 {
+	struct ifreq ifr = { .ifr_flags = 0 };
+	const char *name;
 	uint32_t link;
 	size_t i;
 
 	for (i = 0; i < r->n_links && !has_carrier(r, r->link[i]); i++)
 		;
-	link = if_nametoindex(r->link[i < r->n_links ? i : 0]);
-	if (link == r->config.link)
+	name = r->link[i < r->n_links ? i : 0];
+	link = if_nametoindex(name);
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
+	if (ioctl(r->ioctls, SIOCGIFHWADDR, &ifr))
+		memcpy(ifr.ifr_hwaddr.sa_data, r->mac, sizeof(r->mac));
+	if (link == r->config.link && !memcmp(r->config.mac, ifr.ifr_hwaddr.sa_data, sizeof(r->config.mac)))
 		return 0;
 	r->config.link = link;
-	return put_config(r);
+	memcpy(r->config.mac, ifr.ifr_hwaddr.sa_data, sizeof(r->config.mac));
+	return rows_put_config(r);
 }
 
 int rows_set_links(struct rows *r, const char (*link)[IF_NAMESIZE], size_t n_links)
@@ -199,7 +210,7 @@ int rows_set_links(struct rows *r, const char (*link)[IF_NAMESIZE], size_t n_lin
 	size_t i, j;
 	int err;
 
-	if (!n_links || n_links > LINKS_MAX)
+	if (!n_links || n_links > ROWS_LINKS_MAX)
 		return -EINVAL;
 	for (i = 0; i < r->n_links; i++) {
 		for (j = 0; j < n_links && strcmp(r->link[i], link[j]); j++)
@@ -214,7 +225,7 @@ int rows_set_links(struct rows *r, const char (*link)[IF_NAMESIZE], size_t n_lin
 	return err;
 }
 
-static const char *const pin_name[] = { "rows", "flow_counts" };
+static const char *const pin_name[] = { "rows", "flow_counts", "flow_peers", "flow_from" };
 #define N_PINS (sizeof(pin_name) / sizeof(*pin_name))
 
 static void unpin(const struct rows *r)
@@ -240,6 +251,8 @@ static int load_onto_pins(struct rows *r)
 		return -errno;
 	map[0] = r->skel->maps.rows;
 	map[1] = r->skel->maps.flow_counts;
+	map[2] = r->skel->maps.flow_peers;
+	map[3] = r->skel->maps.flow_from;
 	for (i = 0; i < N_PINS && !err; i++) {
 		snprintf(path, sizeof(path), "%s/%s", r->pin_dir, pin_name[i]);
 		err = bpf_map__set_pin_path(map[i], path);
@@ -259,6 +272,14 @@ static int load(struct rows *r)
 	return load_onto_pins(r);
 }
 
+/* Those of the process before stay until rows_set_peers() says otherwise. */
+static bool has_peers(const struct rows *r)
+{
+	uint32_t host;
+
+	return !bpf_map_get_next_key(bpf_map__fd(r->skel->maps.flow_peers), NULL, &host);
+}
+
 int rows_open(uint16_t self, const char *pin_dir, const char (*link)[IF_NAMESIZE], size_t n_links, struct rows **out,
 	      char *why, size_t why_len)
 {
@@ -274,7 +295,7 @@ int rows_open(uint16_t self, const char *pin_dir, const char (*link)[IF_NAMESIZE
 		goto fail;
 	err = -EINVAL;
 	what = "the host's id, the links or the pin directory";
-	if (!host_id_valid(self) || !n_links || n_links > LINKS_MAX || strlen(pin_dir) >= sizeof(r->pin_dir))
+	if (!host_id_valid(self) || !n_links || n_links > ROWS_LINKS_MAX || strlen(pin_dir) >= sizeof(r->pin_dir))
 		goto fail;
 	r->config.self = self;
 	memcpy(r->pin_dir, pin_dir, strlen(pin_dir) + 1);
@@ -292,7 +313,8 @@ int rows_open(uint16_t self, const char *pin_dir, const char (*link)[IF_NAMESIZE
 		goto fail;
 	what = "the links' TC hooks";
 	choose_link(r);
-	if ((err = put_config(r)) || (err = hook_on(r->tap_name, BPF_TC_INGRESS, bpf_program__fd(r->skel->progs.flow_ingress))) ||
+	r->config.tunnel = has_peers(r);
+	if ((err = rows_put_config(r)) || (err = rows_hook_on(r, r->tap_name)) ||
 	    (err = attach_links(r)))
 		goto fail;
 	*out = r;
@@ -318,6 +340,7 @@ void rows_close(struct rows *r, bool take_off)
 		close(r->tap);
 	if (r->ioctls >= 0)
 		close(r->ioctls);
+	rows_peers_free(r, take_off);
 	held_free(r->held);
 	flow_bpf__destroy(r->skel);
 	free(r);
@@ -368,26 +391,25 @@ void rows_inject(struct rows *r, uint8_t *frame, size_t len)
 	inject(r, frame, (uint32_t)len);
 }
 
-static bool is_held(struct rows *r, const struct flow *f)
-{
-	struct row row;
-
-	return !rows_get(r, f, &row) && row.state == ROW_HOLD && (!row.deadline_ns || now_ns() < row.deadline_ns);
-}
 
 void rows_poll(struct rows *r, uint64_t now_ms)
 {
 	struct packet_source s;
+	struct row row = { .cid = 0 };
 	struct packet p;
 	ssize_t n;
+	int i;
 
-	while ((n = read(r->tap, r->frame, sizeof(r->frame))) > 0) {
+	/* Not for ever: a packet that goes round would keep us from everything else. */
+	for (i = 0; i < POLL_MAX && (n = read(r->tap, r->frame, sizeof(r->frame))) > 0; i++) {
 		s = (struct packet_source){ r->frame, (uint32_t)n };
 		if (packet_parse(&s, (uint32_t)n, &p) != PACKET_OK || p.flow.protocol != PACKET_TCP)
 			continue; /* the stack's own chatter on the device */
-		if (is_held(r, &p.flow)) {
+		if (rows_get(r, &p.flow, &row) || !row_lives(&row, now_ns()))
+			row.state = ROW_NONE;
+		if (row.state == ROW_HOLD) {
 			held_add(r->held, &p.flow, r->frame, (uint32_t)n, now_ms);
-		} else {
+		} else if (!rows_peers_answer(r, &row, r->frame, (size_t)n, now_ms)) {
 			r->late++;
 			inject(r, r->frame, (uint32_t)n);
 		}
@@ -407,6 +429,7 @@ void rows_drop(struct rows *r, const struct flow *f)
 void rows_age(struct rows *r, uint64_t now_ms)
 {
 	held_age(r->held, now_ms);
+	rows_peers_age(r, now_ms);
 	choose_link(r);
 }
 
@@ -455,7 +478,8 @@ int rows_counts(struct rows *r, struct rows_counts *out)
 	if (!n)
 		return -ENOMEM;
 	*out = (struct rows_counts){ .waiting = h->packets, .waiting_bytes = h->bytes, .released = r->released,
-				     .late = r->late, .dropped = r->dropped + h->dropped, .tap_dropped = tap_dropped(r) };
+				     .late = r->late, .dropped = r->dropped + h->dropped, .tap_dropped = tap_dropped(r),
+				     .too_big = r->too_big };
 	for (i = 0; i < FLOW_COUNTS && !err; i++) {
 		err = bpf_map_lookup_elem(bpf_map__fd(r->skel->maps.flow_counts), &i, n);
 		for (cpu = 0; cpu < cpus && !err; cpu++)
@@ -463,22 +487,4 @@ int rows_counts(struct rows *r, struct rows_counts *out)
 	}
 	free(n);
 	return err ? err : rows_each(r, count_one, &out->rows);
-}
-
-/* --- Owners that are reached through IP ----------------------------------------------------------------------------- */
-
-int rows_set_peers(struct rows *r, const struct address *self, size_t n_self, const struct rows_peer *peer, size_t n)
-{
-	(void)r;
-	(void)self;
-	(void)n_self;
-	(void)peer;
-	return n ? -ENOTSUP : 0;
-}
-
-unsigned rows_mss(const struct rows *r, int family)
-{
-	(void)r;
-	(void)family;
-	return 0;
 }

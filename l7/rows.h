@@ -41,7 +41,7 @@ int rows_each(struct rows *r, int (*each)(void *ctx, const struct flow *f, const
 void rows_inject(struct rows *r, uint8_t *frame, size_t len);
 
 int rows_fd(const struct rows *r);
-/* Reads the TAP until it is empty: packets of flows in HOLD wait, others go on at once. */
+/* Reads the TAP until it is empty, or for some thousand frames: packets of flows in HOLD wait, others go on at once. */
 void rows_poll(struct rows *r, uint64_t now_ms);
 /* The flow's waiting packets, oldest first, go where its row says now: forwarded, or to this host's own stack without one. */
 void rows_release(struct rows *r, const struct flow *f);
@@ -58,16 +58,18 @@ struct rows_peer {
 
 /*
  * The hosts that are reached inside IP, all of them; self: our own address of each family that is used, of which theirs
- * are the peers.  Replaces what was there; rows to a host that is no peer go by the link.
+ * are the peers.  Replaces what was there; rows to a host that is no peer go by the link.  -EINVAL: some were no peers
+ * (no address of ours of that family, no host id, ourselves); the others are.
  */
 int rows_set_peers(struct rows *r, const struct address *self, size_t n_self, const struct rows_peer *peer, size_t n);
-/* The MSS that our listeners must not exceed while there are peers (setsockopt TCP_MAXSEG); 0: no limit. */
+/* The MSS that SYN-ACKs name at most while there are peers; 0: no limit. */
 unsigned rows_mss(const struct rows *r, int family);
 
 struct rows_counts {
 	uint64_t kernel[FLOW_COUNTS];
 	uint64_t rows; /* in the table now */
 	uint64_t waiting, waiting_bytes, released, late, dropped;
+	uint64_t too_big;     /* answered with an ICMP error */
 	uint64_t tap_dropped; /* by the kernel: the TAP was not read in time */
 };
 int rows_counts(struct rows *r, struct rows_counts *out);
