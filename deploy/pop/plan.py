@@ -38,14 +38,18 @@ class Link:
 
 
 class Plan:
-    def __init__(self, prefix="baton", hosts=4, switches=("xdp", "netlink"), upstreams=("bird", "frr"), one_armed=(), front_ends=False):
+    def __init__(self, prefix="baton", hosts=4, switches=("xdp", "netlink"), upstreams=("bird", "frr"), one_armed=(), front_ends=False,
+                 datapath=None):
         """one_armed: {host number: switch number} for hosts that have a link to that switch only.
-        front_ends: baton-l7d answers on the VIPs, with every host's web server behind it; else the web servers do."""
+        front_ends: baton-l7d answers on the VIPs, with every host's web server behind it; else the web servers do.
+        datapath: of the hosts, "ebpf" or "module"; None leaves it to them."""
         if len(prefix) > 24 or not prefix.replace("-", "").isalnum():
             raise ValueError("prefix %r: use up to 24 letters, digits and dashes" % prefix)
         if not 1 <= hosts <= 60 or not 1 <= len(switches) <= 4 or not 1 <= len(upstreams) <= 2:
             raise ValueError("a demo POP has 1..60 hosts, 1..4 switches and 1..2 upstreams")
-        self.prefix, self.front_ends = prefix, front_ends
+        if datapath not in (None, "auto", "ebpf", "module"):
+            raise ValueError("datapath %r: auto, ebpf or module" % datapath)
+        self.prefix, self.front_ends, self.datapath = prefix, front_ends, datapath
         self.fabric = {"s%d" % (i + 1): kind for i, kind in enumerate(switches)}
         self.router = {"up%d" % (i + 1): kind for i, kind in enumerate(upstreams)}
         self.hosts = ["h%d" % (i + 1) for i in range(hosts)]
@@ -71,7 +75,7 @@ class Plan:
     def links_of(self, node, links):
         return [l for l in links if node in (l.a, l.b)]
 
-    def pop_yaml(self, name, bird_socket, policy=None, interval="500ms", certificates=None):
+    def pop_yaml(self, name, bird_socket, policy=None, interval="500ms", timeout="400ms", certificates=None):
         """The POP's configuration, as an operator would write it.  bird_socket: switch -> path; certificates: the front ends'."""
         out = ["# The demo POP.  `baton check` explains what is wrong with an edited copy.",
                "pop: {name: %s, buckets: 256, hash_seed: 0x1badcafe}" % name]
@@ -94,12 +98,12 @@ class Plan:
         out.append("hosts:")
         for i, h in enumerate(self.hosts):
             links = ", ".join("%s: %s" % (l.other(h), l.ifname(h)) for l in self.links_of(h, self.host_links))
-            out.append("  - {name: %s, id: %d, weight: 100, management: %s, links: {%s}}"
-                       % (h, i + 1, self.management(h), links))
+            out.append("  - {name: %s, id: %d, weight: 100, management: %s, links: {%s}%s}"
+                       % (h, i + 1, self.management(h), links, ", datapath: %s" % self.datapath if self.datapath else ""))
         ports = [VIP_PORT, TLS_PORT] if self.front_ends else [VIP_PORT]
         out += ["vips:", "  - name: www", '    addresses: [%s, "%s"]' % (VIP4, VIP6),
                 "    ports: [%s]" % ", ".join("%d/tcp" % p for p in ports),
-                "    checks: [{http: {port: 80, path: /health, interval: %s, timeout: 400ms, rise: 2, fall: 2}}]" % interval]
+                "    checks: [{http: {port: 80, path: /health, interval: %s, timeout: %s, rise: 2, fall: 2}}]" % (interval, timeout)]
         if self.front_ends:
             out += self.layer_7(certificates)
         return "\n".join(out) + "\n"

@@ -18,6 +18,7 @@ FRR = "/usr/lib/frr"
 FIRST = ["nice", "-n", "-15"]  # routing daemons come first: their BFD sessions must not starve under the load
 POP_NAME = "demo"
 PATTERN_BYTES = 1 << 20
+PATIENCE = float(os.environ.get("BATON_PATIENCE", "1"))  # so many times slower is the machine (an emulated one) than it should be
 
 NGINX = """# Debian's nginx for one host of the demo POP.
 daemon off; user www-data; worker_processes 1; pid {dir}/nginx.pid; error_log {dir}/nginx.error.log;
@@ -59,6 +60,7 @@ def write(path, text):
 
 def wait_for(what, probe, seconds):
     """Polls until probe() gives None; else fails with what it last missed."""
+    seconds *= PATIENCE
     deadline = time.monotonic() + seconds
     while (missing := probe()) is not None:
         if time.monotonic() > deadline:
@@ -183,7 +185,8 @@ class Services:
         return path
 
     def configure(self, policy=None, interval="500ms"):
-        write(self.m.path("pop.yaml"), self.plan.pop_yaml(POP_NAME, self.bird_socket, policy, interval, self.m.path("certs", "edge")))
+        interval, timeout = ("%dms" % (PATIENCE * int(t[:-2])) for t in (interval, "400ms"))
+        write(self.m.path("pop.yaml"), self.plan.pop_yaml(POP_NAME, self.bird_socket, policy, interval, timeout, self.m.path("certs", "edge")))
         if self.plan.front_ends:
             self.prepare_certificate()
         baton = self.program("baton")

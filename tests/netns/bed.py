@@ -13,9 +13,10 @@ import time
 import machine as machines
 from machine import Failed, Machine, run
 from plan import LOAD4, LOAD6, VIP4, VIP6, Plan
-from services import ROOT, Services, control
+from services import PATIENCE, ROOT, Services, control
 
 BUILD = os.environ.get("BATON_BUILD", os.path.join(ROOT, "build"))
+DATAPATH = os.environ.get("BATON_DATAPATH")  # ebpf or module: of every host; unset: theirs is the choice
 
 
 class Skip(Exception):
@@ -41,6 +42,7 @@ def check(condition, text, *args):
 
 def wait(what, probe, seconds=15, every=0.1):
     """Until probe() is true; returns what it returned."""
+    seconds *= PATIENCE
     deadline = time.monotonic() + seconds
     while True:
         got = probe()
@@ -162,14 +164,16 @@ class Bed:
             if not os.access(os.path.join(BUILD, program), os.X_OK):
                 raise Skip("%s is not built in %s" % (program, BUILD))
         facts = {"prefix": self.prefix, "hosts": hosts, "switches": list(switches), "upstreams": list(upstreams),
-                 "one_armed": one_armed or {}, "front_ends": front_ends, "build": BUILD}
-        self.plan = Plan(self.prefix, hosts, switches, upstreams, one_armed or {}, front_ends)
+                 "one_armed": one_armed or {}, "front_ends": front_ends, "datapath": DATAPATH, "build": BUILD}
+        self.plan = Plan(self.prefix, hosts, switches, upstreams, one_armed or {}, front_ends, DATAPATH)
         self.machine.create(facts)
         import network
         import sysctls
         network.create(self.machine, self.plan, sysctls.files())
         self.services = Services(self.machine, self.plan, BUILD)
         self.services.up(policy=policy, interval=interval, daemons=not bare)
+        for h in self.plan.hosts if DATAPATH and not bare else ():
+            check(self.host(h).get("datapath") == DATAPATH, "the data path of %s is %s, not %s", h, self.host(h).get("datapath"), DATAPATH)
 
     def down(self):
         return self.machine.destroy() if self.machine.exists() else []
@@ -187,7 +191,7 @@ class Bed:
     def baton(self, *words, expect=0, timeout=60):
         """`baton VERB ...` beside the controller.  Returns its output; expect: exit status, or None for any."""
         argv = [os.path.join(BUILD, "baton"), words[0], "--run", self.machine.path("c1", "run")] + list(words[1:])
-        r = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout)
+        r = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout * PATIENCE)
         if expect is not None:
             check(r.returncode == expect, "baton %s: exit %d, not %d: %s", " ".join(words), r.returncode, expect, r.stdout.strip()[-600:])
         self.exit = r.returncode
@@ -278,7 +282,7 @@ class Bed:
 
     # -- the machines ---------------------------------------------------------------------------------------
     def load(self, long=60, rate=50, seed=1, timeout_ms=5000):
-        load = Load(self, long, rate, seed, timeout_ms)
+        load = Load(self, int(long / PATIENCE), int(rate / PATIENCE), seed, int(timeout_ms * PATIENCE))
         self.loads.append(load)
         return load
 

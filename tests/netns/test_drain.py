@@ -3,11 +3,12 @@
 import time
 
 from bed import check, options, wait
+from services import PATIENCE
 
 
 def test_host_out_and_back(bed):
     load = bed.load()
-    bed.baton("drain", "host", "h1", "--wait", "--timeout", "40s")
+    bed.baton("drain", "host", "h1", "--wait", "--timeout", "%ds" % (40 * PATIENCE))
     check(bed.safe("h1"), "drain ended with 0, but h1 is not safe to reboot")
     sockets = bed.run("h1", "ss", "-Htn", "state", "established", "( sport = :80 )")
     check(not [l for l in sockets.splitlines() if "127.0.0.1" not in l], "h1 is called safe, but has sockets: %s", sockets)

@@ -9,6 +9,8 @@ import struct
 import threading
 import time
 
+from services import PATIENCE
+
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 GHOST4, GHOST6 = "203.0.113.200", "2001:db8:c::200"
 ETH = {4: 0x0800, 6: 0x86DD}
@@ -103,7 +105,7 @@ class Wire:
 
     def receive(self, sport, seconds, want=lambda segment: True):
         """The next segment toward our port `sport` that is wanted, or None."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * PATIENCE
         while time.monotonic() < deadline:
             for tap in self.taps:
                 try:
