@@ -12,11 +12,29 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "l7/exchange.h"
+#include "l7/tls.h"
 
 /* --- connections ------------------------------------------------------------------------------------- */
 static void conn_bury(struct grave *g)
 {
 	free(LINK_OF(g, struct backend_conn, grave));
+}
+
+static void preopen(struct backend *b);
+
+static void preopen_due(struct timer *t)
+{
+	struct backend *b = LINK_OF(t, struct backend, again);
+
+	if (b->index >= 0 && !b->pool->gone)
+		preopen(b);
+}
+
+/* One that nobody used is gone: another takes its place, but a backend that ends them all is not asked in a circle. */
+static void preopen_again(struct backend *b)
+{
+	if (b->index >= 0 && b->pool->conf->preopen && !b->again.link.next)
+		timer_set(b->pool->w, &b->again, monotonic_ms() + PREOPEN_AGAIN_MS);
 }
 
 static void conn_close(struct backend_conn *c)
@@ -27,6 +45,8 @@ static void conn_close(struct backend_conn *c)
 		return;
 	if (c->link.next && !c->x && !c->connecting)
 		b->n_idle--;
+	if (!c->x)
+		preopen_again(b);
 	link_out(&c->link);
 	timer_stop(&c->timer);
 	stream_close(&c->s);
@@ -39,6 +59,7 @@ void backend_ref_put(struct backend *b)
 {
 	if (--b->refs)
 		return;
+	timer_stop(&b->again);
 	free(b);
 }
 
@@ -69,21 +90,60 @@ static void conn_timeout(struct timer *t)
 		conn_close(c);
 }
 
+/* More of a handshake came, and it is not over. */
+static void handshake_input(struct backend_conn *c)
+{
+	char why[160];
+
+	if (!c->s.eof && !c->s.error)
+		return;
+	snprintf(why, sizeof(why), "%s", tls_failure(c->s.tls));
+	stats_inc(c->s.w->stats.backend_handshakes_failed);
+	if (c->backend->tls_logged_ms + TLS_LOG_MS <= monotonic_ms()) {
+		c->backend->tls_logged_ms = monotonic_ms();
+		log_warning("pool %s: backend %s: TLS: %s", c->backend->pool->conf->name, c->backend->text, why);
+	}
+	conn_failed(c, "the TLS handshake failed", true, OUTCOME_REFUSED);
+}
+
 static void conn_input(struct stream *s)
 {
 	struct backend_conn *c = LINK_OF(s, struct backend_conn, s);
 
 	if (c->x && !c->connecting)
 		exchange_input(c->x);
+	else if (c->connecting && c->tcp)
+		handshake_input(c);
 	else if (c->connecting)
 		conn_failed(c, "connection refused", true, OUTCOME_REFUSED);
-	else
-		conn_close(c); /* idle: an end, or bytes that nobody asked for */
+	else if (!s->tls || s->in.data || s->eof || s->error)
+		conn_close(c); /* idle: an end, or bytes that nobody asked for; session tickets are none */
 }
 
 static void idle_timer(struct backend_conn *c)
 {
 	timer_set(c->s.w, &c->timer, worker_ms(c->s.w) + c->backend->pool->conf->idle_ms);
+}
+
+/* Connected, and secured where the pool is. */
+static void conn_ready(struct backend_conn *c)
+{
+	c->connecting = false;
+	if (c->x) {
+		idle_timer(c);
+		exchange_connected(c->x, true);
+	} else {
+		link_out(&c->link);
+		link_after(&c->backend->idle, &c->link);
+		c->backend->n_idle++;
+		idle_timer(c);
+		wpool_next(c->backend->pool);
+	}
+}
+
+static void conn_secured(struct stream *s)
+{
+	conn_ready(LINK_OF(s, struct backend_conn, s));
 }
 
 static void conn_room(struct stream *s)
@@ -99,16 +159,12 @@ static void conn_room(struct stream *s)
 				    OUTCOME_REFUSED);
 			return;
 		}
-		c->connecting = false;
-		if (c->x) {
-			idle_timer(c);
-			exchange_connected(c->x, true);
-		} else {
-			link_out(&c->link);
-			link_after(&c->backend->idle, &c->link);
-			c->backend->n_idle++;
-			idle_timer(c);
-			wpool_next(c->backend->pool);
+		if (!s->tls) {
+			conn_ready(c);
+		} else if (!c->tcp) { /* our hello */
+			c->tcp = true;
+			tls_handshake(s->tls, &s->raw, &s->out);
+			stream_flush(s);
 		}
 		return;
 	}
@@ -147,7 +203,7 @@ static void put_proxy_header(struct backend_conn *c, const struct exchange *x)
 		memcpy(h + 50, &l->sin6_port, 2);
 	}
 	n = 16u + h[15];
-	stream_put(&c->s, h, n);
+	buffer_put(&c->s.out, h, n, STREAM_OUT_MAX); /* in the clear, before TLS */
 }
 
 static struct backend_conn *conn_new(struct backend *b, struct exchange *x)
@@ -157,6 +213,7 @@ static struct backend_conn *conn_new(struct backend *b, struct exchange *x)
 	struct worker *w = b->pool->w;
 	struct sockaddr_storage ss;
 	socklen_t len = endpoint_sockaddr(&to, &ss);
+	struct tls_client *tls = b->pool->snapshot->pool_tls[b->pool->conf - b->pool->snapshot->conf.pool];
 	int fd = c ? socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) : -1, one = 1;
 
 	if (fd < 0) {
@@ -170,6 +227,7 @@ static struct backend_conn *conn_new(struct backend *b, struct exchange *x)
 		return NULL;
 	}
 	c->backend = b;
+	c->secured = b->pool->secured;
 	b->refs++;
 	b->n_conns++;
 	b->connects++;
@@ -179,8 +237,11 @@ static struct backend_conn *conn_new(struct backend *b, struct exchange *x)
 	c->timer.fire = conn_timeout;
 	c->s.input = conn_input;
 	c->s.room = conn_room;
+	c->s.secured = conn_secured;
 	c->s.read_size = 32768;
 	stream_open(&c->s, w, fd);
+	if (tls)
+		c->s.tls = tls_connect(tls);
 	stream_read(&c->s, true);
 	stream_await_write(&c->s);
 	link_before(&b->busy, &c->link);
@@ -230,7 +291,7 @@ static void preopen(struct backend *b)
 	uint32_t have = b->n_idle;
 	struct link *l;
 
-	if (b->spared)
+	if (b->spared || b->pool->conf->proxy_protocol) /* the header that names the client goes first */
 		return;
 	for (l = b->busy.next; l != &b->busy; l = l->next)
 		have += !LINK_OF(l, struct backend_conn, link)->x;
@@ -290,6 +351,8 @@ void backend_acquire(struct exchange *x)
 	x->attempts++;
 	memcpy(x->backend_text, b->text, sizeof(b->text));
 	x->picked_ns = worker_ns(x->w);
+	if (x->attempts == 1)
+		stats_observe(&x->w->stats, PHASE_QUEUE, x->picked_ns - x->begun_ns);
 	pool_begin(p->pool, i, &x->key);
 	if (c) {
 		c->x = x;
@@ -324,7 +387,7 @@ void backend_release(struct backend_conn *c, bool keep)
 	c->x = NULL;
 	c->s.direct = false;
 	c->used++;
-	if (!keep || b->index < 0 || b->spared || c->s.eof || c->s.error || c->s.out.data || c->s.in.data ||
+	if (!keep || c->secured != p->secured || c->s.raw.data || b->index < 0 || b->spared || c->s.eof || c->s.error || c->s.out.data || c->s.in.data ||
 	    b->n_idle >= p->conf->keep || p->conf->proxy_protocol) {
 		c->connecting = true; /* not counted as idle */
 		conn_close(c);
@@ -431,6 +494,8 @@ static void judge(struct wpool *p)
 		p->backend[i]->spared = h != BACKEND_UP;
 		if (h != BACKEND_UP)
 			close_idle(p->backend[i]);
+		else
+			preopen(p->backend[i]);
 	}
 }
 
@@ -456,6 +521,7 @@ static int take_backends(struct wpool *p, const struct pool_conf *conf)
 				abort();
 			now[i]->refs = 1;
 			now[i]->pool = p;
+			now[i]->again.fire = preopen_due;
 			now[i]->address = bc->address;
 			now[i]->port = bc->port;
 			endpoint_print(&(struct endpoint){ bc->address, bc->port }, now[i]->text);
@@ -488,6 +554,11 @@ static void wpool_configure(struct worker *w, const struct pool_conf *conf)
 		p->pool = pool_new(conf, monotonic_ms());
 	} else if (pool_reconfigure(p->pool, conf, monotonic_ms(), p->moved)) {
 		abort();
+	}
+	if (p->conf && (p->conf->tls != conf->tls || strcmp(p->conf->tls_name, conf->tls_name) || strcmp(p->conf->tls_ca, conf->tls_ca))) {
+		p->secured++; /* connections that were secured otherwise serve their request and end */
+		for (uint32_t i = 0; i < p->n_backends; i++)
+			close_idle(p->backend[i]);
 	}
 	p->configured++;
 	if (!p->pool || take_backends(p, conf))

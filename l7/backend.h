@@ -10,6 +10,9 @@
 #include "l7/stream.h"
 #include "l7/worker.h"
 
+#define PREOPEN_AGAIN_MS 1000
+#define TLS_LOG_MS 60000 /* why handshakes with a backend fail is said this often */
+
 struct exchange;
 struct backend;
 
@@ -22,6 +25,7 @@ struct wpool {
 	struct backend **backend; /* as conf->backend */
 	uint32_t n_backends;
 	uint32_t configured; /* how often */
+	uint32_t secured;    /* how often TLS towards the backends was changed */
 	int moved[POOL_BACKENDS_MAX]; /* by the last time: old index to new, -1: gone */
 	struct link queue; /* exchanges, oldest first */
 	uint32_t n_queued;
@@ -40,8 +44,9 @@ struct backend {
 	char text[ENDPOINT_TEXT];
 	struct link idle; /* struct backend_conn, most recently used first */
 	struct link busy; /* those that serve a request or are being made */
+	struct timer again; /* to pre-open */
 	uint32_t n_idle, n_conns; /* n_conns: all */
-	uint64_t connects, reuses, failures;
+	uint64_t connects, reuses, failures, tls_logged_ms;
 };
 
 struct backend_conn {
@@ -51,9 +56,10 @@ struct backend_conn {
 	struct timer timer;
 	struct backend *backend;
 	struct exchange *x; /* NULL: idle */
-	bool connecting, fresh;
+	bool connecting, fresh, tcp; /* connecting: the TLS handshake too; tcp: that part is done */
 	size_t scanned; /* of the answer's head */
 	uint64_t used;	/* requests */
+	uint32_t secured; /* as of the pool's */
 };
 
 /* Brings the worker's pools to its snapshot. */

@@ -3,6 +3,7 @@
 #include "l7/checks.h"
 
 #include <errno.h>
+#include <openssl/err.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 
 #include "base/log.h"
 #include "l7/list.h"
+#include "l7/tls_client.h"
 
 #define ANSWER_BYTES 64 /* as much as is looked at */
 
@@ -24,6 +26,8 @@ struct one {
 	bool up, wanted;
 	uint16_t in_a_row; /* results against what is believed */
 	int fd;
+	struct tls_client *tls; /* NULL: plain */
+	SSL *ssl; /* of this probe */
 	bool sent;
 	char answer[ANSWER_BYTES];
 	size_t n;
@@ -49,9 +53,21 @@ static void close_probe(struct one *o)
 	if (o->io)
 		event_free(o->io);
 	o->io = NULL;
+	SSL_free(o->ssl);
+	o->ssl = NULL;
 	if (o->fd >= 0)
 		close(o->fd);
 	o->fd = -1;
+}
+
+static void on_io(evutil_socket_t fd, short what, void *ctx);
+
+static void await(struct one *o, short what)
+{
+	if (o->io)
+		event_free(o->io);
+	o->io = event_new(o->all->base, o->fd, what, on_io, o);
+	event_add(o->io, NULL);
 }
 
 static void judged(struct one *o, bool good, const char *why)
@@ -75,6 +91,54 @@ static void judged(struct one *o, bool good, const char *why)
 	o->all->result(o->all->ctx, o->pool, &o->address, o->port, good);
 }
 
+/* As send() and recv(), -EAGAIN when more has to come or to go first. */
+static ssize_t moved(struct one *o, int rc)
+{
+	if (rc > 0)
+		return rc;
+	switch (SSL_get_error(o->ssl, rc)) {
+	case SSL_ERROR_WANT_READ:
+		await(o, EV_READ);
+		return -EAGAIN;
+	case SSL_ERROR_WANT_WRITE:
+		await(o, EV_WRITE);
+		return -EAGAIN;
+	case SSL_ERROR_ZERO_RETURN:
+		return 0;
+	default:
+		return -EPROTO;
+	}
+}
+
+static ssize_t give(struct one *o, const char *p, size_t n)
+{
+	ssize_t k;
+
+	ERR_clear_error();
+	if (o->ssl)
+		return moved(o, SSL_write(o->ssl, p, (int)n));
+	k = send(o->fd, p, n, MSG_NOSIGNAL);
+	return k < 0 ? -errno : k;
+}
+
+static ssize_t take(struct one *o, char *p, size_t n)
+{
+	ssize_t k;
+
+	ERR_clear_error();
+	if (o->ssl)
+		return moved(o, SSL_read(o->ssl, p, (int)n));
+	k = recv(o->fd, p, n, 0);
+	return k < 0 ? -errno : k;
+}
+
+static const char *reason(const struct one *o, ssize_t n)
+{
+	if (!n)
+		return "it closed without an answer";
+	return n == -EPROTO && o->ssl ? tls_client_why(o->ssl) : strerror((int)-n);
+}
+
 static void on_io(evutil_socket_t fd, short what, void *ctx)
 {
 	struct one *o = ctx;
@@ -82,32 +146,39 @@ static void on_io(evutil_socket_t fd, short what, void *ctx)
 	ssize_t n;
 	int len;
 
+	(void)fd;
 	(void)what;
 	if (!o->sent) {
 		address_print(&o->address, text);
 		len = snprintf(request, sizeof(request),
 			       "GET %s HTTP/1.1\r\nHost: %s%s%s\r\nUser-Agent: baton-l7d\r\nConnection: close\r\n\r\n", o->path,
 			       strchr(text, ':') ? "[" : "", text, strchr(text, ':') ? "]" : "");
-		if (send(fd, request, (size_t)len, MSG_NOSIGNAL) != len) {
-			judged(o, false, strerror(errno));
+		n = give(o, request, (size_t)len);
+		if (n == -EAGAIN)
+			return;
+		if (n != len) {
+			judged(o, false, reason(o, n));
 			return;
 		}
 		o->sent = true;
-		event_free(o->io);
-		o->io = event_new(o->all->base, fd, EV_READ | EV_PERSIST, on_io, o);
-		event_add(o->io, NULL);
+		await(o, EV_READ);
 		return;
 	}
-	n = recv(fd, o->answer + o->n, sizeof(o->answer) - o->n, 0);
-	if (n < 0 && errno == EAGAIN)
+	n = take(o, o->answer + o->n, sizeof(o->answer) - o->n);
+	if (n == -EAGAIN) {
+		if (!o->ssl)
+			await(o, EV_READ);
 		return;
+	}
 	if (n <= 0) {
-		judged(o, false, n ? strerror(errno) : "it closed without an answer");
+		judged(o, false, reason(o, n));
 		return;
 	}
 	o->n += (size_t)n;
-	if (o->n < 13)
+	if (o->n < 13) {
+		await(o, EV_READ);
 		return;
+	}
 	if (memcmp(o->answer, "HTTP/1.", 7) || o->answer[8] != ' ')
 		judged(o, false, "its answer is not HTTP/1");
 	else
@@ -134,8 +205,14 @@ static void on_timer(evutil_socket_t unused, short what, void *ctx)
 		judged(o, false, strerror(errno));
 		return;
 	}
-	o->io = event_new(o->all->base, o->fd, EV_WRITE, on_io, o);
-	event_add(o->io, NULL);
+	if (o->tls) {
+		o->ssl = tls_client_ssl(o->tls);
+		if (!o->ssl || !SSL_set_fd(o->ssl, o->fd)) {
+			judged(o, false, "out of memory");
+			return;
+		}
+	}
+	await(o, EV_WRITE);
 	arm(o, o->timeout_ms);
 }
 
@@ -143,11 +220,12 @@ static void one_free(struct one *o)
 {
 	link_out(&o->link);
 	close_probe(o);
+	tls_client_unref(o->tls);
 	event_free(o->timer);
 	free(o);
 }
 
-static void want(struct l7_checks *c, const struct pool_conf *p, const struct backend_conf *b)
+static void want(struct l7_checks *c, const struct pool_conf *p, struct tls_client *tls, const struct backend_conf *b)
 {
 	struct one *o = NULL;
 	struct link *l;
@@ -172,6 +250,9 @@ static void want(struct l7_checks *c, const struct pool_conf *p, const struct ba
 		link_before(&c->ring, &o->link);
 		arm(o, 0);
 	}
+	tls_client_ref(tls);
+	tls_client_unref(o->tls); /* a probe that runs has its own part of it */
+	o->tls = tls;
 	memcpy(o->path, p->check_path, sizeof(o->path));
 	o->rise = p->check_rise;
 	o->fall = p->check_fall;
@@ -193,8 +274,9 @@ struct l7_checks *l7_checks_new(struct event_base *base, l7_check_result *result
 	return c;
 }
 
-void l7_checks_set(struct l7_checks *c, const struct l7_conf *conf)
+void l7_checks_set(struct l7_checks *c, const struct snapshot *s)
 {
+	const struct l7_conf *conf = &s->conf;
 	struct link *l, *next;
 	uint32_t i, k;
 
@@ -202,7 +284,7 @@ void l7_checks_set(struct l7_checks *c, const struct l7_conf *conf)
 		LINK_OF(l, struct one, link)->wanted = false;
 	for (i = 0; i < conf->n_pools; i++)
 		for (k = 0; conf->pool[i].check && k < conf->pool[i].n_backends; k++)
-			want(c, &conf->pool[i], &conf->pool[i].backend[k]);
+			want(c, &conf->pool[i], s->pool_tls[i], &conf->pool[i].backend[k]);
 	for (l = c->ring.next; l != &c->ring; l = next) {
 		struct one *o = LINK_OF(l, struct one, link);
 

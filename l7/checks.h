@@ -9,7 +9,7 @@
 #include <event2/event.h>
 #include <stdbool.h>
 
-#include "l7/conf.h"
+#include "l7/snapshot.h"
 
 struct l7_checks;
 
@@ -17,7 +17,7 @@ typedef void l7_check_result(void *ctx, const char *pool, const struct address *
 
 struct l7_checks *l7_checks_new(struct event_base *base, l7_check_result *result, void *ctx);
 /* Checks of backends that stay go on with what they know. */
-void l7_checks_set(struct l7_checks *c, const struct l7_conf *conf);
+void l7_checks_set(struct l7_checks *c, const struct snapshot *s);
 /* Tells all results once more: to workers whose pools are new. */
 void l7_checks_repeat(struct l7_checks *c);
 void l7_checks_free(struct l7_checks *c);

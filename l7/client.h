@@ -31,7 +31,7 @@ struct client {
 	struct snapshot *snapshot;
 	const struct edge *edge;
 	union client_address peer, local;
-	uint64_t cid, since_ms, begun_ns; /* begun_ns: of the head that is being read */
+	uint64_t cid, since_ms, begun_ns; /* begun_ns: of the handshake; of a head that did not come at once, or 0 */
 	uint64_t requests;
 	uint8_t wait; /* enum client_wait */
 	bool secure, lingering, dead;

@@ -24,6 +24,7 @@
  *       limits: {connections: 1000, queue: 1000}
  *       retries: 2
  *       proxy_protocol: false
+ *       tls: {verify: name, name: backend.example.net, ca: /etc/baton/backends.pem}  # verify: off | none | chain | name
  *   handoff: {port: 7440}           # connections move to the host that answers; without it all is proxied
  *   access_log: {path: /var/log/baton/access.log, format: json}
  *   store: {directory: /srv/objects, port: 7480, object_max: 1G, writable: true}
@@ -50,6 +51,9 @@ struct backend_conf {
 	struct address address;
 };
 
+/* To backends, and what is asked of their certificates: nothing, a chain to a CA, and the name as well. */
+enum backend_tls { BACKEND_TLS_OFF, BACKEND_TLS_NONE, BACKEND_TLS_CHAIN, BACKEND_TLS_NAME };
+
 struct pool_conf {
 	char name[EDGE_NAME_LEN];
 	enum pool_policy policy;
@@ -72,6 +76,9 @@ struct pool_conf {
 	uint8_t retries;	   /* elsewhere, before the first byte of the answer; 2 */
 	uint8_t retry_budget_percent; /* of requests that may be retries; 20 */
 	bool proxy_protocol;	   /* PROXY v2 to the backend */
+	enum backend_tls tls;
+	char tls_name[EDGE_HOST_LEN]; /* sent as server name, and what the certificate must be for */
+	char tls_ca[EDGE_PATH_LEN];   /* certificates of CAs; empty: the system's */
 };
 
 struct header_match {

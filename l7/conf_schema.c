@@ -166,6 +166,16 @@ static const struct conf_field pool_limits_field[] = {
 static const struct conf_schema pool_limits_schema = { "limits", sizeof(struct pool_conf), pool_limits_field,
 						       .check = NULL };
 
+static const char *const backend_tls_words[] = { [BACKEND_TLS_OFF] = "off", [BACKEND_TLS_NONE] = "none",
+						 [BACKEND_TLS_CHAIN] = "chain", [BACKEND_TLS_NAME] = "name", NULL };
+static const struct conf_field pool_tls_field[] = {
+	{ "verify", POOL_AT(tls), .type = &conf_choice, .words = backend_tls_words, .unless = "off" },
+	{ "name", POOL_AT(tls_name), .type = &conf_text, .min = 1 },
+	{ "ca", POOL_AT(tls_ca), .type = &conf_path },
+	{ 0 },
+};
+static const struct conf_schema pool_tls_schema = { "tls", sizeof(struct pool_conf), pool_tls_field, .check = NULL };
+
 static const char *const policy_words[] = { [POLICY_ROUND_ROBIN] = "round_robin",
 					    [POLICY_LEAST_CONNECTIONS] = "least_connections",
 					    [POLICY_AFFINITY] = "affinity", [POLICY_LARD] = "lard", NULL };
@@ -189,6 +199,7 @@ static const struct conf_field pool_field[] = {
 	{ "retries", POOL_AT(retries), .type = &conf_integer, .unless = "2", .max = 16 },
 	{ "retry_budget", POOL_AT(retry_budget_percent), .type = &conf_percent, .unless = "20%", .max = 100 },
 	{ "proxy_protocol", POOL_AT(proxy_protocol), .type = &conf_boolean, .unless = "false" },
+	{ "tls", 0, sizeof(struct pool_conf), .shape = CONF_STRUCT, .schema = &pool_tls_schema },
 	{ 0 },
 };
 
@@ -203,6 +214,11 @@ static void pool_check(struct conf *c, const void *object)
 	if (p->check_timeout_ms > p->check_interval_ms && *p->check_path)
 		conf_fault_at(c, &p->check_timeout_ms, &p->check_interval_ms,
 			      "'timeout' is %ums, longer than 'interval' with %ums", p->check_timeout_ms, p->check_interval_ms);
+	if (p->tls == BACKEND_TLS_OFF && (*p->tls_name || *p->tls_ca))
+		conf_fault_at(c, *p->tls_name ? (const void *)p->tls_name : p->tls_ca, p,
+			      "tls without 'verify': add 'verify: name', 'chain', or 'none' where the network is trusted");
+	if (p->tls == BACKEND_TLS_NAME && !*p->tls_name)
+		conf_fault_at(c, &p->tls, p, "verify: name needs the name: add 'name: backend.example.net'");
 	if (p->n_backends && p->replicas > p->n_backends)
 		conf_fault_at(c, &p->replicas, p, "%u replicas on %u backends", p->replicas, p->n_backends);
 }

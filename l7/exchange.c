@@ -15,6 +15,7 @@
 #include "l7/handoff.h"
 #include "l7/hash.h"
 #include "l7/pump.h"
+#include "l7/tls.h"
 #include "l7/trailer.h"
 
 /* --- the request's head, as the backend gets it ---------------------------------------------------------- */
@@ -587,12 +588,12 @@ static int read_head(struct exchange *x)
 	return 1;
 }
 
-/* How a backend may end: where its answer has no length, that is its end. */
+/* How a backend may end: where its answer has no length, that is its end (under TLS, if it says so). */
 static void ended(struct exchange *x)
 {
 	struct stream *s = &x->conn->s;
 
-	if (x->state >= EXCHANGE_ANSWERED && x->answer_body == BODY_CLOSE && !s->error) {
+	if (x->state >= EXCHANGE_ANSWERED && x->answer_body == BODY_CLOSE && !s->error && (!s->tls || tls_ended(s->tls))) {
 		if (x->state == EXCHANGE_TUNNEL)
 			x->request_done = true;
 		complete(x, false);
@@ -616,6 +617,15 @@ void exchange_input(struct exchange *x)
 		return;
 	}
 	r = pump(x);
+	/* Under TLS records may wait until there is room for what is in them. */
+	while (r == PUMP_MORE && s->raw.data) {
+		size_t had = buffer_len(&s->in);
+
+		stream_reopen(s);
+		if (buffer_len(&s->in) == had)
+			break;
+		r = pump(x);
+	}
 	switch (r) {
 	case PUMP_MORE:
 		if (s->eof || s->error) {

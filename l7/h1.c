@@ -71,6 +71,7 @@ static void refuse(struct client *c, unsigned status, const char *why)
 void h1_begin(struct client *c)
 {
 	c->keep = true;
+	c->begun_ns = 0;
 	client_wait(c, WAIT_HEAD); /* the first request is due like its head */
 }
 
@@ -520,6 +521,8 @@ static bool begin(struct client *c)
 		return false;
 	}
 	if (!n) {
+		if (!c->begun_ns)
+			c->begun_ns = worker_ns(c->s.w);
 		if (c->wait != WAIT_HEAD)
 			client_wait(c, WAIT_HEAD); /* from its first byte on, however slow they come */
 		stream_read(&c->s, true);
@@ -548,6 +551,8 @@ static bool begin(struct client *c)
 		refuse(c, status, status == 404 ? "no route" : "limit");
 		return false;
 	}
+	stats_observe(&w->stats, PHASE_HEAD, c->begun_ns ? c->x->begun_ns - c->begun_ns : 0);
+	c->begun_ns = 0;
 	c->body = h->chunked ? BODY_CHUNKED : h->content_length > 0 ? BODY_LENGTH : BODY_NONE;
 	c->body_left = h->content_length > 0 ? (uint64_t)h->content_length : 0;
 	c->body_seen = 0;

@@ -34,6 +34,7 @@ struct h2_stream {
 	struct link link; /* in h2->streams */
 	struct client *c;
 	struct timer timer; /* the client's turn: for its head, its body, its window */
+	uint64_t begun_ns;  /* of its head */
 	int32_t id;
 	struct exchange *x;
 	struct buffer body;    /* of the request: not taken yet; bounded by the stream's window */
@@ -543,6 +544,7 @@ static int on_begin(nghttp2_session *session, const nghttp2_frame *frame, void *
 	s->c = c;
 	s->id = frame->hd.stream_id;
 	s->timer.fire = stream_late;
+	s->begun_ns = worker_ns(c->s.w);
 	timer_set(c->s.w, &s->timer, worker_ms(c->s.w) + c->edge->conf->head_ms);
 	link_before(&c->h2->streams, &s->link);
 	c->h2->n_streams++;
@@ -649,6 +651,7 @@ static void begin(struct client *c, struct h2_stream *s, bool ended)
 		refuse(c, s, status);
 		return;
 	}
+	stats_observe(&w->stats, PHASE_HEAD, s->x->begun_ns - s->begun_ns);
 	if (ended)
 		s->x->request_done = true;
 	exchange_start(s->x);

@@ -239,7 +239,7 @@ static int install(struct l7d *d, const struct pop *pop, uint64_t index)
 	apply_handoff(d, pop);
 	for (i = 0; i < d->n_workers; i++)
 		worker_call(d->worker[i], take_snapshot, snapshot_ref(s));
-	l7_checks_set(d->checks, &s->conf);
+	l7_checks_set(d->checks, s);
 	l7_checks_repeat(d->checks);
 	apply_store(d, &s->conf.store);
 	open_log(d);

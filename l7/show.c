@@ -75,6 +75,8 @@ static void collect_backends(struct l7d *d, struct metrics *m)
 	metric_sample(m, SUM(d, backend_reuses), "how", "kept", NULL);
 	metric_family(m, "baton_l7_backend_failures_total", METRIC_COUNTER, "Connections to backends that failed.");
 	metric_sample(m, SUM(d, backend_failures), NULL);
+	metric_family(m, "baton_l7_backend_handshakes_failed_total", METRIC_COUNTER, "TLS handshakes with backends that failed.");
+	metric_sample(m, SUM(d, backend_handshakes_failed), NULL);
 	metric_family(m, "baton_l7_backend_timeouts_total", METRIC_COUNTER, "Backends that did not answer in time.");
 	metric_sample(m, SUM(d, timeouts_backend), NULL);
 	metric_family(m, "baton_l7_retries_total", METRIC_COUNTER, "Second tries, and those that the budget denied.");

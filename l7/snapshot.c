@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "l7/tls.h"
+#include "l7/tls_client.h"
 
 static void *copy(const void *p, size_t n, size_t size)
 {
@@ -97,6 +98,15 @@ struct snapshot *snapshot_new(const struct pop *pop, uint64_t index, char *why, 
 		s->edge[i].first_route = s->n_routes;
 		s->n_routes += s->conf.edge[i].n_routes;
 	}
+	s->pool_tls = calloc(s->conf.n_pools ? s->conf.n_pools : 1, sizeof(struct tls_client *));
+	for (i = 0; s->pool_tls && i < s->conf.n_pools; i++)
+		if (s->conf.pool[i].tls) {
+			s->pool_tls[i] = tls_client_new(&s->conf.pool[i], why, why_len);
+			if (!s->pool_tls[i]) {
+				snapshot_unref(s);
+				return NULL;
+			}
+		}
 	for (i = 0; i < s->n_edges; i++)
 		if (make_edge(&s->edge[i], pop, &s->conf.edge[i], why, why_len)) {
 			snapshot_unref(s);
@@ -122,6 +132,9 @@ void snapshot_unref(struct snapshot *s)
 		route_table_free(s->edge[i].routes);
 		tls_context_free(s->edge[i].tls);
 	}
+	for (i = 0; s->pool_tls && i < s->conf.n_pools; i++)
+		tls_client_unref(s->pool_tls[i]);
+	free(s->pool_tls);
 	free(s->edge);
 	free(s->host);
 	free_conf(&s->conf);

@@ -12,6 +12,7 @@
 #include "l7/route.h"
 #include "pop/pop.h"
 
+struct tls_client;
 struct tls_context;
 
 struct edge {
@@ -34,6 +35,7 @@ struct snapshot {
 	int refs;
 	uint64_t index; /* of the log */
 	struct l7_conf conf; /* a copy of our own */
+	struct tls_client **pool_tls; /* as conf.pool; NULL: plain */
 	struct edge *edge;
 	uint32_t n_edges, n_routes;
 	struct other_host *host; /* all of the POP, this one too */

@@ -38,7 +38,7 @@ struct stats {
 	uint64_t answers[6];			    /* by first digit; [0]: none was given */
 	uint64_t refused;			    /* requests that were not forwarded: malformed, no route, too large */
 	uint64_t retries, retries_denied, no_backend, queued, queue_full, cut; /* cut: an answer ended in its middle */
-	uint64_t backend_connects, backend_reuses, backend_failures;
+	uint64_t backend_connects, backend_reuses, backend_failures, backend_handshakes_failed;
 	uint64_t timeouts_head, timeouts_idle, timeouts_body, timeouts_backend;
 	uint64_t h2_offences[H2_OFFENCES];	    /* HTTP/2 connections ended for what the client did */
 	uint64_t bytes_in, bytes_out, spliced, spliced_in;

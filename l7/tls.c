@@ -16,6 +16,7 @@
 #include "l7/hash.h"
 #include "l7/record.h"
 #include "l7/ticket.h"
+#include "l7/tls_client.h"
 
 #define CERTIFICATES_MAX 65536
 
@@ -43,8 +44,9 @@ struct tls {
 	struct hand *hand;	    /* NULL once it is done */
 	struct record_layer *layer; /* NULL before */
 	char *server_name;
+	char *failure; /* as the client */
 	uint16_t version;
-	bool h2, resumed;
+	bool h2, resumed, client;
 };
 
 /* --- certificates ------------------------------------------------------------------------------------------ */
@@ -268,7 +270,7 @@ void tls_context_facts(const struct tls_context *t, unsigned *n, int64_t *expire
 }
 
 /* --- a connection -------------------------------------------------------------------------------------------- */
-struct tls *tls_accept(struct tls_context *context)
+static struct tls *tls_begin(SSL *ssl)
 {
 	struct tls *t = calloc(1, sizeof(*t));
 	BIO *in = BIO_new(BIO_s_mem()), *out = BIO_new(BIO_s_mem());
@@ -276,8 +278,10 @@ struct tls *tls_accept(struct tls_context *context)
 	if (t)
 		t->hand = calloc(1, sizeof(*t->hand));
 	if (t && t->hand)
-		t->hand->ssl = SSL_new(context->ctx[0]);
-	if (!t || !t->hand || !t->hand->ssl || !in || !out) {
+		t->hand->ssl = ssl;
+	if (!t || !t->hand || !ssl || !in || !out) {
+		if (!t || !t->hand)
+			SSL_free(ssl);
 		BIO_free(in);
 		BIO_free(out);
 		tls_free(t);
@@ -285,11 +289,28 @@ struct tls *tls_accept(struct tls_context *context)
 	}
 	BIO_set_mem_eof_return(in, -1);
 	SSL_set_bio(t->hand->ssl, in, out);
-	SSL_set_accept_state(t->hand->ssl);
 	if (record_capture(t->hand->ssl, &t->hand->capture)) {
 		tls_free(t);
 		return NULL;
 	}
+	return t;
+}
+
+struct tls *tls_accept(struct tls_context *context)
+{
+	SSL *ssl = SSL_new(context->ctx[0]);
+
+	if (ssl)
+		SSL_set_accept_state(ssl);
+	return tls_begin(ssl);
+}
+
+struct tls *tls_connect(struct tls_client *to)
+{
+	struct tls *t = tls_begin(tls_client_ssl(to));
+
+	if (t)
+		t->client = true;
 	return t;
 }
 
@@ -310,6 +331,7 @@ void tls_free(struct tls *t)
 	hand_free(t);
 	record_free(t->layer);
 	free(t->server_name);
+	free(t->failure);
 	free(t);
 }
 
@@ -367,14 +389,26 @@ int tls_handshake(struct tls *t, struct buffer *raw, struct buffer *out)
 	if (n && BIO_write(SSL_get_rbio(ssl), buffer_head(raw), (int)n) == (int)n)
 		buffer_consume(raw, n);
 	ERR_clear_error();
-	rc = record_accept(ssl, &t->hand->capture);
+	rc = t->client ? SSL_do_handshake(ssl) : record_accept(ssl, &t->hand->capture);
 	if (rc == 1)
 		return take_over(t, raw, out);
 	drain(SSL_get_wbio(ssl), out);
 	if (SSL_get_error(ssl, rc) == SSL_ERROR_WANT_READ)
 		return -EAGAIN;
+	if (t->client)
+		t->failure = strdup(tls_client_why(ssl));
 	hand_free(t);
 	return -EPROTO;
+}
+
+bool tls_ended(const struct tls *t)
+{
+	return t->layer && record_peek(t->layer)->read_closed;
+}
+
+const char *tls_failure(const struct tls *t)
+{
+	return t->failure ? t->failure : "the TLS handshake was not finished";
 }
 
 bool tls_done(const struct tls *t)

@@ -15,6 +15,7 @@
 #include "l7/conf.h"
 #include "l7/record.h"
 
+struct tls_client; /* l7/tls_client.h */
 struct tls_context; /* of an edge: its certificates by name; immutable */
 struct tls;	    /* of a connection */
 
@@ -28,11 +29,15 @@ void tls_context_free(struct tls_context *t);
 void tls_context_facts(const struct tls_context *t, unsigned *n, int64_t *expires);
 
 struct tls *tls_accept(struct tls_context *context); /* context must outlive it */
+struct tls *tls_connect(struct tls_client *to); /* as the client; tls_handshake(), with nothing in raw, begins */
 void tls_free(struct tls *t);
 
 /* 0: done; -EAGAIN: more of raw is needed; -EPROTO: failed.  What is to be sent is put into out in any case. */
 int tls_handshake(struct tls *t, struct buffer *raw, struct buffer *out);
 bool tls_done(const struct tls *t);
+bool tls_ended(const struct tls *t); /* close_notify or an alert came */
+/* Of a handshake that failed: why, as text that lives as long as t. */
+const char *tls_failure(const struct tls *t);
 /* As record_open and record_seal (l7/record.h): 0, -EAGAIN, -EPIPE (close_notify), others: fatal. */
 int tls_open(struct tls *t, struct buffer *raw, struct buffer *plain, size_t plain_max, struct buffer *reply);
 int tls_seal(struct tls *t, const void *p, size_t n, struct buffer *out, size_t out_max);
