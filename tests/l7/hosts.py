@@ -250,7 +250,7 @@ http {{ access_log off; sendfile on; keepalive_requests 1000000; default_type ap
             return None
 
     def metrics(self, i):
-        return self.run("h%d" % i, ["curl", "-s", "http://127.0.0.1:9746/metrics"], check=False).decode()
+        return self.run("h%d" % i, ["curl", "-s", "-m", "3", "http://127.0.0.1:9746/metrics"], check=False).decode()
 
     def metric(self, i, name, **labels):
         total = 0.0
@@ -276,15 +276,18 @@ http {{ access_log off; sendfile on; keepalive_requests 1000000; default_type ap
         found = glob.glob("%s/*-h%d-rows/rows" % (self.pins, i))
         return json.loads(self.sh("bpftool -j map dump pinned %s" % found[0])) if found else []
 
-    def settled(self):
-        """No row holds, and those that forward are a passing host's, which end by themselves (MOVE_PASSING_MS)."""
+    def left(self, orphans=False):
+        """Rows that hold, or that do not end by themselves within MOVE_PASSING_MS (orphans: MOVE_ORPHAN_MS)."""
         left = []
         for i in range(1, self.n + 1):
             for r in self.rows(i):
                 value = bytes(int(x, 16) for x in r["value"])
                 end = int.from_bytes(value[8:16], "little")
-                if value[48] == 1 or not end or end > time.monotonic_ns() + 31 * 10**9:
-                    left.append((i, value[48], end))
+                if value[48] == 1 or not end or end > time.monotonic_ns() + (610 if orphans else 31) * 10**9:
+                    left.append("h%d: %016x, %s, owner %d, e %d, %s" % (
+                        i, int.from_bytes(value[:8], "little"), ["none", "hold", "forward", "closing"][value[48]],
+                        int.from_bytes(value[44:46], "little"), int.from_bytes(value[40:44], "little"),
+                        "for ever" if not end else "for %g s" % ((end - time.monotonic_ns()) / 1e9)))
         return left
 
     def socket(self, address=(VIP, 80), timeout=10, family=socket.AF_INET, rcvbuf=0):
@@ -325,7 +328,9 @@ http {{ access_log off; sendfile on; keepalive_requests 1000000; default_type ap
         for node in ["s", "c"] + ["h%d" % i for i in range(1, self.n + 1)]:
             subprocess.run(["ip", "netns", "del", self.ns(node)])
         shutil.rmtree(self.pins, ignore_errors=True)
-        if not os.environ.get("BATON_KEEP"):
+        if os.environ.get("BATON_KEEP"):
+            print("# kept: " + self.dir)
+        else:
             shutil.rmtree(self.dir, ignore_errors=True)
         return problems
 

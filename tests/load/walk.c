@@ -4,9 +4,10 @@
  * are /hH/wSIZE (H from 1, SIZE such as 1k), whose eight bytes at offset o (a multiple of 8) are H << 56 | o, big-endian.
  *
  *   walk ADDRESS PORT [tls] [connections=64] [requests=100000] [hosts=3] [sizes=1k,64k] [pipeline=1] [gap=0] [update=0]
- *        [seconds=60] [seed=1] [stick=0]
+ *        [seconds=60] [seed=1] [stick=0] [again]
  *   gap: microseconds between an answer and the next request, at random up to it.  update: a TLS KeyUpdate, asking for the
  *   peer's, every so many requests.  stick: percent of requests that stay with the host of the one before.
+ *   again: a connection that is lost is opened anew; only wrong bytes are an error.
  *
  * Prints one JSON object.  Exit 1 if a byte was wrong, a connection was lost, or not all was answered in time.
  */
@@ -17,6 +18,7 @@
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -29,13 +31,14 @@
 
 #define PIPELINE_MAX 64
 #define SIZES_MAX 16
+#define LATENCIES_MAX 20000000u
 #define STALL_NS 50000000u
 
 static struct {
 	const char *address;
 	unsigned port, connections, hosts, pipeline, gap_us, update, seconds, stick;
 	uint64_t requests, seed;
-	bool tls;
+	bool tls, again;
 	uint64_t size[SIZES_MAX];
 	char name[SIZES_MAX][16];
 	unsigned sizes;
@@ -62,9 +65,10 @@ struct conn {
 };
 
 static struct {
-	uint64_t asked, answered, bytes, wrong, lost, stalls, moves;
+	uint64_t asked, answered, bytes, wrong, refused, lost, stalls, moves;
 	uint32_t *latency_us;
 	char why[200];
+	unsigned why_wrong; /* why is of something wrong */
 } t;
 
 static int loop;
@@ -98,7 +102,7 @@ static void want_write(struct conn *c, bool yes)
 static void lose(struct conn *c, const char *why)
 {
 	t.lost++;
-	if (!t.why[0])
+	if (!t.why[0] || (t.wrong && !t.why_wrong++))
 		snprintf(t.why, sizeof(t.why), "connection %u, after %llu requests, at %llu of %llu bytes of /h%u: %s", c->index,
 			 (unsigned long long)c->asked, (unsigned long long)c->offset,
 			 (unsigned long long)c->queue[c->first].size, c->queue[c->first].host, why);
@@ -202,7 +206,10 @@ static size_t take_head(struct conn *c, const uint8_t *p, size_t n)
 			c->head[c->head_len] = 0;
 			length = strcasestr(c->head, "\r\ncontent-length: ");
 			if (strncmp(c->head, "HTTP/1.1 200 ", 13) || !length || strtoull(length + 18, NULL, 10) != c->queue[c->first].size) {
-				t.wrong++;
+				if (strncmp(c->head, "HTTP/1.1 50", 11))
+					t.wrong++;
+				else
+					t.refused++; /* nobody was there to answer it */
 				c->head[60] = 0;
 				lose(c, c->head);
 				return 0;
@@ -287,11 +294,14 @@ static void open_conn(struct conn *c)
 	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons((uint16_t)o.port) };
 	bool is4 = inet_pton(AF_INET, o.address, &v4.sin_addr) == 1;
 	struct epoll_event e = { .events = EPOLLIN, .data.ptr = c };
+	const struct timeval patience = { .tv_sec = 1 };
 	int one = 1;
 
 	inet_pton(AF_INET6, o.address, &v6.sin6_addr);
 	c->fd = socket(is4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	if (connect(c->fd, is4 ? (struct sockaddr *)&v4 : (struct sockaddr *)&v6, is4 ? sizeof(v4) : sizeof(v6))) {
 		lose(c, strerror(errno));
 		return;
@@ -309,6 +319,21 @@ static void open_conn(struct conn *c)
 	fcntl(c->fd, F_SETFL, O_NONBLOCK);
 	epoll_ctl(loop, EPOLL_CTL_ADD, c->fd, &e);
 	c->ready = true;
+}
+
+/* Lost in the middle of answers, which are not asked for again. */
+static void open_again(struct conn *c)
+{
+	unsigned index = c->index;
+
+	t.asked -= c->queued;
+	memset(c, 0, sizeof(*c));
+	c->index = index;
+	open_conn(c);
+	if (c->fd < 0)
+		c->next_ns = now_ns() + 50000000;
+	else
+		ask(c);
 }
 
 static void take_sizes(char *list)
@@ -342,6 +367,8 @@ static void options(int argc, char **argv)
 
 		if (!strcmp(argv[i], "tls"))
 			o.tls = true;
+		else if (!strcmp(argv[i], "again"))
+			o.again = true;
 		if (!v)
 			continue;
 		*v++ = 0;
@@ -384,10 +411,13 @@ static void report(uint64_t began)
 	uint64_t n = t.answered;
 
 	qsort(t.latency_us, n, sizeof(*t.latency_us), by_value);
-	printf("{\"seconds\": %.3f, \"asked\": %llu, \"answered\": %llu, \"bytes\": %llu, \"turns\": %llu, \"wrong\": %llu, \"lost\": %llu, "
+	for (char *c = t.why; *c; c++)
+		if (*c < ' ' || *c == '"' || *c == '\\')
+			*c = ' ';
+	printf("{\"seconds\": %.3f, \"asked\": %llu, \"answered\": %llu, \"bytes\": %llu, \"turns\": %llu, \"wrong\": %llu, \"refused\": %llu, \"lost\": %llu, "
 	       "\"stalls\": %llu, \"p50_us\": %u, \"p99_us\": %u, \"max_us\": %u, \"rate\": %.0f, \"why\": \"%s\"}\n",
 	       s, (unsigned long long)t.asked, (unsigned long long)n, (unsigned long long)t.bytes, (unsigned long long)t.moves,
-	       (unsigned long long)t.wrong, (unsigned long long)t.lost, (unsigned long long)t.stalls, n ? t.latency_us[n / 2] : 0,
+	       (unsigned long long)t.wrong, (unsigned long long)t.refused, (unsigned long long)t.lost, (unsigned long long)t.stalls, n ? t.latency_us[n / 2] : 0,
 	       n ? t.latency_us[n - 1 - n / 100] : 0, n ? t.latency_us[n - 1] : 0, (double)n / s, t.why);
 }
 
@@ -399,10 +429,12 @@ int main(int argc, char **argv)
 	unsigned i;
 	int n;
 
+	signal(SIGPIPE, SIG_IGN);
 	options(argc, argv);
 	ctx = SSL_CTX_new(TLS_client_method());
 	loop = epoll_create1(EPOLL_CLOEXEC);
 	conn = calloc(o.connections, sizeof(*conn));
+	o.requests = o.requests < LATENCIES_MAX ? o.requests : LATENCIES_MAX;
 	t.latency_us = calloc(o.requests + 1, sizeof(*t.latency_us));
 	if (!ctx || loop < 0 || !conn || !t.latency_us)
 		return 2;
@@ -414,7 +446,7 @@ int main(int argc, char **argv)
 	end = began + o.seconds * 1000000000ull;
 	for (i = 0; i < o.connections; i++)
 		ask(&conn[i]);
-	while (t.answered < o.requests && now_ns() < end && t.lost < o.connections) {
+	while (t.answered < o.requests && now_ns() < end && (o.again || t.lost < o.connections)) {
 		n = epoll_wait(loop, e, 256, o.gap_us ? 1 : 100);
 		for (int k = 0; k < n; k++) {
 			struct conn *c = e[k].data.ptr;
@@ -426,7 +458,10 @@ int main(int argc, char **argv)
 		}
 		for (i = 0; (o.gap_us || !n) && i < o.connections; i++)
 			ask(&conn[i]);
+		for (i = 0; o.again && i < o.connections; i++)
+			if (conn[i].fd < 0 && now_ns() >= conn[i].next_ns)
+				open_again(&conn[i]);
 	}
 	report(began);
-	return t.wrong || t.lost || t.answered < o.requests;
+	return t.wrong || (!o.again && (t.lost || t.answered < o.requests));
 }
