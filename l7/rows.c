@@ -34,26 +34,43 @@ static uint64_t now_ns(void)
 
 /* --- The TAP ------------------------------------------------------------------------------------------------ */
 
+/* As it must be: 0 or -errno; written only where it is not so already. */
+static int sysctl_zero(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), err = 0;
+	char now = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (read(fd, &now, 1) != 1)
+		err = -EIO;
+	close(fd);
+	if (err || now == '0')
+		return err;
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (write(fd, "0", 1) != 1)
+		err = -EIO;
+	close(fd);
+	return err;
+}
+
 /* Packets come out of it that came by another link; nothing else may. */
 static int set_sysctls(const struct rows *r)
 {
-	static const char *const zero[][2] = { { "ipv4", "rp_filter" }, { "ipv6", "disable_ipv6" }, { "ipv6", "accept_ra" } };
+	static const char *const zero[][2] = { { "ipv4", "rp_filter" }, { "ipv6", "disable_ipv6" } };
 	char path[128];
+	int err = 0;
 	size_t i;
-	int fd;
 
-	for (i = 0; i < sizeof(zero) / sizeof(*zero); i++) {
+	for (i = 0; i < sizeof(zero) / sizeof(*zero) && !err; i++) {
 		snprintf(path, sizeof(path), "/proc/sys/net/%s/conf/%s/%s", zero[i][0], r->tap_name, zero[i][1]);
-		fd = open(path, O_WRONLY | O_CLOEXEC);
-		if (fd < 0)
-			return -errno;
-		if (write(fd, "0", 1) != 1) {
-			close(fd);
-			return -EIO;
-		}
-		close(fd);
+		err = sysctl_zero(path);
+		if (err == -ENOENT && zero[i][0][3] == '6') /* a kernel without IPv6 */
+			err = 0;
 	}
-	return 0;
+	return err;
 }
 
 /* It has our address and the link's MTU: a released packet is addressed to us, and as long as it was. */
