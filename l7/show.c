@@ -10,6 +10,7 @@
 #include "l7/client.h"
 #include "l7/handoff.h"
 #include "l7/l7d.h"
+#include "l7/rows.h"
 #include "l7/tls.h"
 
 #define FLIGHTS_SHOWN 4096
@@ -129,6 +130,29 @@ static void collect_moves(struct l7d *d, struct metrics *m)
 	metric_sample(m, SUM(d, moves_ended), NULL);
 }
 
+static void collect_rows(struct l7d *d, struct metrics *m)
+{
+	struct rows_counts c;
+	unsigned i;
+
+	if (!d->handoff || handoff_host_rows(d->handoff, &c))
+		return;
+	metric_family(m, "baton_l7_rows", METRIC_GAUGE, "Connections that live elsewhere and whose packets come here.");
+	metric_sample(m, (double)c.rows, NULL);
+	metric_family(m, "baton_l7_row_packets_total", METRIC_COUNTER, "Packets that the rows' program looked at, by what became of them.");
+	for (i = 0; i < FLOW_COUNTS; i++)
+		metric_sample(m, (double)c.kernel[i], "outcome", flow_count_name((enum flow_count)i), NULL);
+	metric_family(m, "baton_l7_held_packets", METRIC_GAUGE, "Packets that wait while their connection moves.");
+	metric_sample(m, (double)c.waiting, NULL);
+	metric_family(m, "baton_l7_held_bytes", METRIC_GAUGE, "Their octets.");
+	metric_sample(m, (double)c.waiting_bytes, NULL);
+	metric_family(m, "baton_l7_held_released_total", METRIC_COUNTER, "Packets that went on, after they had waited or come late.");
+	metric_sample(m, (double)c.released, NULL);
+	metric_family(m, "baton_l7_held_dropped_total", METRIC_COUNTER, "Packets that could not wait: TCP sends them again.");
+	metric_sample(m, (double)c.dropped, "where", "queue", NULL);
+	metric_sample(m, (double)c.tap_dropped, "where", "tap", NULL);
+}
+
 void l7d_collect(void *ctx, struct metrics *m)
 {
 	static const char *const name[] = { "handshake", "head", "queue", "connect", "answer", "total" };
@@ -140,6 +164,7 @@ void l7d_collect(void *ctx, struct metrics *m)
 	collect_backends(d, m);
 	if (d->handoff)
 		collect_moves(d, m);
+	collect_rows(d, m);
 	for (i = 0; i < STATS_BOUNDS; i++)
 		bound[i] = STATS_BOUND_FIRST_US * 1e-6 * (double)(1u << i);
 	metric_family(m, "baton_l7_phase_seconds", METRIC_HISTOGRAM, "Time of a request's phases.");
