@@ -287,3 +287,40 @@ void access_log_refused(struct worker *w, const struct client *c, unsigned statu
 	}
 	append(w, &l);
 }
+
+void access_log_object(struct worker *w, const struct access_object *o)
+{
+	struct line l = { .n = 0 };
+
+	if (!w->log->on)
+		return;
+	when(w->log);
+	if (w->log->format == ACCESS_JSON) {
+		put_text(&l, "{\"time\":\"");
+		put_text(&l, w->log->when);
+		put_text(&l, "\",\"client\":\"");
+		put_text(&l, o->client);
+		put_text(&l, "\",\"method\":\"");
+		put_text(&l, o->method);
+		put_text(&l, "\",\"target\":\"/");
+		put_quoted(&l, o->name, strlen(o->name));
+		put_number(&l, "\",\"status\":", o->status);
+		put_number(&l, ",\"bytes_in\":", o->bytes_in);
+		put_number(&l, ",\"bytes_out\":", o->bytes_out);
+		put_number(&l, ",\"total_us\":", o->took_ns / 1000);
+		put_text(&l, o->cut ? ",\"why\":\"it broke off\"" : "");
+		put_text(&l, ",\"mode\":\"store\"}\n");
+	} else {
+		put_text(&l, o->client);
+		put_text(&l, " - - [");
+		put_text(&l, w->log->when);
+		put_text(&l, "] \"");
+		put_text(&l, o->method);
+		put_text(&l, " /");
+		put_quoted(&l, o->name, strlen(o->name));
+		put_number(&l, " HTTP/1.1\" ", o->status);
+		put_number(&l, " ", o->bytes_out);
+		put_text(&l, " \"-\" \"-\"\n");
+	}
+	append(w, &l);
+}

@@ -23,6 +23,14 @@ void access_log_format(struct access_log *l, bool on, enum access_format format)
 size_t access_log_take(struct access_log *l, char **text);
 
 void access_log_exchange(struct worker *w, const struct exchange *x, uint64_t end_ns);
+/* A request to the object server. */
+struct access_object {
+	const char *client, *method, *name;
+	unsigned status; /* 0: it broke off before an answer */
+	uint64_t bytes_in, bytes_out, took_ns;
+	bool cut; /* the answer was not sent to its end */
+};
+void access_log_object(struct worker *w, const struct access_object *o);
 void access_log_refused(struct worker *w, const struct client *c, unsigned status, const char *why);
 
 #endif

@@ -126,6 +126,7 @@ struct store_conf {
 	uint16_t port;
 	uint64_t object_max;	      /* bytes; 1 GiB */
 	bool writable;		      /* PUT and DELETE */
+	bool log;		      /* its requests stand in the access log too */
 };
 
 struct handoff_conf {

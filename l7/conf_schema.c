@@ -303,6 +303,7 @@ static const struct conf_field store_field[] = {
 	{ "port", CONF_AT(struct store_conf, port), .type = &conf_integer, .unless = "7480", .min = 1, .max = 65535 },
 	{ "object_max", CONF_AT(struct store_conf, object_max), .type = &size_type, .unless = "1G" },
 	{ "writable", CONF_AT(struct store_conf, writable), .type = &conf_boolean, .unless = "false" },
+	{ "log", CONF_AT(struct store_conf, log), .type = &conf_boolean, .unless = "false" },
 	{ 0 },
 };
 const struct conf_schema store_schema = { "store", sizeof(struct store_conf), store_field, .check = NULL };

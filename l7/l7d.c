@@ -132,16 +132,23 @@ static void take_snapshot(struct worker *w, void *arg)
 	snapshot_unref(arg);
 }
 
-/* The object server starts with the first configuration that has one; its directory and port are for life. */
+/* The object server starts with the first configuration that has one; its directory and port are for life, the rest
+ * follows the configuration. */
 static void apply_store(struct l7d *d, const struct store_conf *conf)
 {
 	unsigned i;
 	int err;
 
 	if (d->store) {
-		if (conf->port != d->store_conf.port || strcmp(conf->directory, d->store_conf.directory) ||
-		    conf->writable != d->store_conf.writable || conf->object_max != d->store_conf.object_max)
-			log_warning("store: changes take effect when baton-l7d is started again");
+		struct store_conf now = *conf;
+
+		if (!conf->enabled || conf->port != d->store_conf.port || strcmp(conf->directory, d->store_conf.directory))
+			log_warning("store: another directory or port takes effect when baton-l7d is started again");
+		if (!conf->enabled)
+			now = d->store_conf;
+		err = object_server_reconfigure(d->store, &now);
+		if (err)
+			log_error("store: %s: %s; it cannot be written to", d->store_conf.directory, strerror(-err));
 		return;
 	}
 	if (!conf->enabled)

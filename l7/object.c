@@ -229,7 +229,7 @@ static uint16_t refuse_write(const struct store_conf *conf, const struct request
 		return 400;
 	if (h->content_length < 0 && !h->chunked && h->version != 20)
 		return 411;
-	if (h->content_length > 0 && (uint64_t)h->content_length > conf->object_max)
+	if (h->content_length > 0 && (uint64_t)h->content_length > __atomic_load_n(&conf->object_max, __ATOMIC_RELAXED))
 		return 413;
 	return 0;
 }
@@ -238,7 +238,7 @@ void object_plan(const struct store_conf *conf, const struct request_head *h, co
 		uint64_t salt, struct object_plan *plan)
 {
 	bool reads = h->method == METHOD_GET || h->method == METHOD_HEAD,
-	     writes = (h->method == METHOD_PUT || h->method == METHOD_DELETE) && conf->writable;
+	     writes = (h->method == METHOD_PUT || h->method == METHOD_DELETE) && __atomic_load_n(&conf->writable, __ATOMIC_ACQUIRE);
 	uint16_t status;
 
 	memset(plan, 0, offsetof(struct object_plan, fields) + 1);
@@ -246,7 +246,7 @@ void object_plan(const struct store_conf *conf, const struct request_head *h, co
 	plan->size = o->size;
 	if (!reads && !writes) {
 		object_refuse(plan, h->method == METHOD_OPTIONS ? 204 : 405, now_s);
-		add(plan, "Allow: %s\r\n", conf->writable ? WRITES : READS);
+		add(plan, "Allow: %s\r\n", __atomic_load_n(&conf->writable, __ATOMIC_RELAXED) ? WRITES : READS);
 		return;
 	}
 	if (writes && (status = refuse_write(conf, h, o))) {

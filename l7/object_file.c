@@ -44,9 +44,23 @@ static void empty_staging(int staging)
 	closedir(d);
 }
 
+static int open_staging(struct object_store *s)
+{
+	int fd;
+
+	if (mkdirat(s->dir, STAGING, 0700) && errno != EEXIST)
+		return -errno;
+	fd = open_beneath(s->dir, STAGING, O_DIRECTORY | O_RDONLY);
+	if (fd < 0)
+		return fd;
+	empty_staging(fd);
+	s->staging = fd;
+	return 0;
+}
+
 int object_open(struct object_store *s, const struct store_conf *conf)
 {
-	int rc;
+	int rc = 0;
 
 	s->conf = *conf;
 	s->staging = -1;
@@ -56,21 +70,20 @@ int object_open(struct object_store *s, const struct store_conf *conf)
 	if (getrandom(&s->salt, sizeof(s->salt), 0) != sizeof(s->salt))
 		s->salt = (uint64_t)(uintptr_t)s ^ (uint64_t)getpid();
 	pthread_mutex_init(&s->commit, NULL);
-	if (!conf->writable)
-		return 0;
-	if (mkdirat(s->dir, STAGING, 0700) && errno != EEXIST) {
-		rc = -errno;
-		goto fail;
-	}
-	s->staging = open_beneath(s->dir, STAGING, O_DIRECTORY | O_RDONLY);
-	if (s->staging < 0) {
-		rc = s->staging;
-		goto fail;
-	}
-	empty_staging(s->staging);
-	return 0;
-fail:
-	object_close(s);
+	if (conf->writable)
+		rc = open_staging(s);
+	if (rc)
+		object_close(s);
+	return rc;
+}
+
+int object_reconfigure(struct object_store *s, const struct store_conf *conf)
+{
+	int rc = conf->writable && s->staging < 0 ? open_staging(s) : 0;
+
+	__atomic_store_n(&s->conf.object_max, conf->object_max, __ATOMIC_RELAXED);
+	__atomic_store_n(&s->conf.log, conf->log, __ATOMIC_RELAXED);
+	__atomic_store_n(&s->conf.writable, conf->writable && !rc, __ATOMIC_RELEASE);
 	return rc;
 }
 
@@ -187,9 +200,10 @@ int object_put_begin(struct object_store *s, struct object_put *put)
 
 int object_put_bytes(struct object_put *put, const void *p, size_t n)
 {
+	const uint64_t max = __atomic_load_n(&put->store->conf.object_max, __ATOMIC_RELAXED);
 	const char *at = p;
 
-	if (n > put->store->conf.object_max || put->size > put->store->conf.object_max - n)
+	if (n > max || put->size > max - n)
 		return -EFBIG;
 	EVP_DigestUpdate(put->hash, p, n);
 	put->size += n;

@@ -27,6 +27,8 @@ struct object_store {
 
 /* Makes the directory's staging folder and empties it.  0 or -errno. */
 int object_open(struct object_store *s, const struct store_conf *conf);
+/* What may change while it is used: object_max, writable, log.  0 or -errno (then it is not writable). */
+int object_reconfigure(struct object_store *s, const struct store_conf *conf);
 void object_close(struct object_store *s);
 
 /* The file's name from a head's path: decoded, relative.  0, or 404: no name of a file here (400 for writes). */

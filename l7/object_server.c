@@ -9,12 +9,14 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <sys/sendfile.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "l7/access.h"
 #include "l7/chunked.h"
 #include "l7/object_server_commit.h"
 #include "l7/stream.h"
@@ -71,6 +73,10 @@ struct conn {
 	uint64_t body_left;
 	char name[OBJECT_NAME_MAX];
 	struct commit commit;
+
+	bool in_request;     /* for the log: */
+	uint8_t method;
+	uint64_t begun_ns, body_bytes, sent_before; /* sent_before: of the connection */
 };
 
 static void next_request(struct conn *c);
@@ -80,10 +86,35 @@ static void bury(struct grave *g)
 	free(LINK_OF(g, struct conn, grave));
 }
 
+/* One line, when an answer is whole or its connection ends. */
+static void log_request(struct conn *c, bool cut)
+{
+	struct access_object a = { .method = method_name((enum http_method)c->method), .name = c->name, .cut = cut,
+				   .status = cut && c->where < AT_SEND ? 0 : c->plan.status, .bytes_in = c->body_bytes,
+				   .bytes_out = c->s.sent - c->sent_before, .took_ns = monotonic_ns() - c->begun_ns };
+	struct sockaddr_in6 peer = { 0 };
+	socklen_t len = sizeof(peer);
+	char client[INET6_ADDRSTRLEN] = "";
+
+	c->in_request = false;
+	if (!__atomic_load_n(&c->owner->server->store.conf.log, __ATOMIC_RELAXED))
+		return;
+	if (!getpeername(c->s.fd, (struct sockaddr *)&peer, &len) && peer.sin6_family == AF_INET6) {
+		if (IN6_IS_ADDR_V4MAPPED(&peer.sin6_addr))
+			inet_ntop(AF_INET, &peer.sin6_addr.s6_addr[12], client, sizeof(client));
+		else
+			inet_ntop(AF_INET6, &peer.sin6_addr, client, sizeof(client));
+	}
+	a.client = client;
+	access_log_object(c->owner->w, &a);
+}
+
 static void close_conn(struct conn *c)
 {
 	if (c->dead)
 		return;
+	if (c->in_request)
+		log_request(c, true);
 	c->dead = true;
 	link_out(&c->link);
 	timer_stop(&c->timer);
@@ -239,6 +270,8 @@ static void answered(struct conn *c)
 	}
 	if (c->s.writing)
 		return; /* room() comes back here */
+	if (c->in_request)
+		log_request(c, false);
 	if (!c->keep) {
 		shutdown(c->s.fd, SHUT_WR);
 		c->where = AT_LINGER;
@@ -344,6 +377,7 @@ static void take_body(struct conn *c)
 			c->body_left -= data;
 		}
 		buffer_consume(&c->s.in, data);
+		c->body_bytes += data;
 		c->owner->stats.bytes_in += data;
 		if (rc) {
 			body_failed(c, object_status(rc));
@@ -389,6 +423,7 @@ static void answer(struct conn *c, const struct request_head *h)
 	bool has_body = h->chunked || h->content_length > 0;
 	int status = object_name(h, c->name), rc;
 
+	c->method = h->method;
 	memset(&c->seen, 0, sizeof(c->seen));
 	if (!status) {
 		rc = object_look(&o->store, c->name, &c->seen, h->method == METHOD_GET ? &c->file : NULL);
@@ -434,6 +469,11 @@ static void next_request(struct conn *c)
 			break;
 		}
 		c->owner->stats.requests++;
+		c->in_request = true;
+		c->begun_ns = monotonic_ns();
+		c->body_bytes = 0;
+		c->sent_before = c->s.sent;
+		c->name[0] = '\0';
 		c->keep = false;
 		status = end && end <= HEAD_MAX ? h1_request(h, HEAD_MAX, p, end, &c->keep) : n < HEAD_MAX ? 400 : 431;
 		buffer_consume(&c->s.in, end ? end : n);
@@ -629,6 +669,11 @@ void object_server_free(struct object_server *o)
 	pthread_cond_destroy(&o->left);
 	object_close(&o->store);
 	free(o);
+}
+
+int object_server_reconfigure(struct object_server *o, const struct store_conf *conf)
+{
+	return object_reconfigure(&o->store, conf);
 }
 
 void object_server_stats(const struct object_server *o, struct object_stats *sum)

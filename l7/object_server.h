@@ -25,6 +25,8 @@ void object_server_attach(struct worker *w, void *server);
  * workers still run); free, when they have been stopped. */
 void object_server_stop(struct object_server *o);
 void object_server_free(struct object_server *o);
+/* object_max, writable and log of a new configuration; 0 or -errno. */
+int object_server_reconfigure(struct object_server *o, const struct store_conf *conf);
 void object_server_stats(const struct object_server *o, struct object_stats *sum);
 
 #endif

@@ -10,6 +10,7 @@
 #include "l7/client.h"
 #include "l7/handoff.h"
 #include "l7/l7d.h"
+#include "l7/object_server.h"
 #include "l7/rows.h"
 #include "l7/tls.h"
 
@@ -153,6 +154,25 @@ static void collect_rows(struct l7d *d, struct metrics *m)
 	metric_sample(m, (double)c.tap_dropped, "where", "tap", NULL);
 }
 
+static void collect_store(struct l7d *d, struct metrics *m)
+{
+	static const char *const class[] = { NULL, "1xx", "2xx", "3xx", "4xx", "5xx" };
+	struct object_stats s;
+	unsigned i;
+
+	object_server_stats(d->store, &s);
+	metric_family(m, "baton_l7_store_connections_total", METRIC_COUNTER, "Connections to the object server.");
+	metric_sample(m, (double)s.connections, NULL);
+	metric_family(m, "baton_l7_store_requests_total", METRIC_COUNTER, "Requests to the object server.");
+	metric_sample(m, (double)s.requests, NULL);
+	metric_family(m, "baton_l7_store_answers_total", METRIC_COUNTER, "Its answers by class.");
+	for (i = 1; i < 6; i++)
+		metric_sample(m, (double)s.answers[i], "class", class[i], NULL);
+	metric_family(m, "baton_l7_store_bytes_total", METRIC_COUNTER, "Bytes of objects.");
+	metric_sample(m, (double)s.bytes_in, "direction", "received", NULL);
+	metric_sample(m, (double)s.bytes_out, "direction", "sent", NULL);
+}
+
 void l7d_collect(void *ctx, struct metrics *m)
 {
 	static const char *const name[] = { "handshake", "head", "queue", "connect", "answer", "total" };
@@ -162,6 +182,8 @@ void l7d_collect(void *ctx, struct metrics *m)
 
 	collect_clients(d, m);
 	collect_backends(d, m);
+	if (d->store)
+		collect_store(d, m);
 	if (d->handoff)
 		collect_moves(d, m);
 	collect_rows(d, m);
