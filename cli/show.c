@@ -276,7 +276,8 @@ void show_status(const json_t *s)
 	       is_true(table, "settled") ? "settled" : "changing", (int)number_of(table, "moving"),
 	       (int)number_of(table, "histories"), (int)number_of(table, "evicted"));
 	json_array_foreach(json_object_get(table, "blocked"), i, e)
-		printf("! moves wait for switch %s: %s (%s)\n", text_of(e, "switch"), text_of(e, "why"),
+		printf("! moves wait for %s %s: %s (%s)\n", *text_of(e, "host") ? "host" : "switch",
+		       *text_of(e, "host") ? text_of(e, "host") : text_of(e, "switch"), text_of(e, "why"),
 		       spell_seconds(number_of(e, "for_s"), time));
 	json_array_foreach(json_object_get(s, "alarms"), i, e)
 		printf("! %s (%s)\n", text_of(e, "text"), spell_seconds(number_of(e, "for_s"), time));

@@ -72,6 +72,12 @@ static void append(char *buf, size_t len, const char *fmt, ...)
 
 /* --- drains ------------------------------------------------------------------------------------------- */
 
+/* The switch, or the new owner, that a move waits for. */
+static const char *blocker(const json_t *b)
+{
+	return *text_of(b, "host") ? text_of(b, "host") : text_of(b, "switch");
+}
+
 static void what_is_left(const json_t *status, char *buf, size_t len)
 {
 	const json_t *c;
@@ -81,7 +87,7 @@ static void what_is_left(const json_t *status, char *buf, size_t len)
 	json_array_foreach(json_object_get(status, "conditions"), i, c)
 		append(buf, len, "%s%s", i ? ", " : "", text_of(c, "text"));
 	json_array_foreach(json_object_get(status, "blocked"), i, c)
-		append(buf, len, "; waits for switch %s: %s", text_of(c, "switch"), text_of(c, "why"));
+		append(buf, len, "; waits for %s %s: %s", *text_of(c, "host") ? "host" : "switch", blocker(c), text_of(c, "why"));
 }
 
 /* Which conditions are not met, without their numbers: what makes a new line where there is no terminal. */
@@ -94,7 +100,7 @@ static void which_are_left(const json_t *status, char *buf, size_t len)
 	json_array_foreach(json_object_get(status, "conditions"), i, c)
 		append(buf, len, "%s ", text_of(c, "id"));
 	json_array_foreach(json_object_get(status, "blocked"), i, c)
-		append(buf, len, "%s ", text_of(c, "switch"));
+		append(buf, len, "%s ", blocker(c));
 }
 
 static void show_drain(struct progress *p, const struct waiting *w, const json_t *status, double elapsed)

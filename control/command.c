@@ -108,6 +108,9 @@ static void excuse_laggards(struct control *c)
 	for (i = 0; i < pop->n_switches; i++)
 		if (c->sw[pop->switches[i].id].acked < c->state.view.index)
 			c->sw[pop->switches[i].id].excused = true;
+	for (i = 0; i < pop->n_hosts; i++)
+		if (c->host[pop->host[i].id].acked < c->state.view.index)
+			c->host[pop->host[i].id].excused = true;
 }
 
 static void drain_host(struct control *c, const struct command *cmd, struct batch *b, const char *reason, struct command_reply *r)

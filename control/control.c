@@ -134,7 +134,7 @@ static void note_host(struct control *c, const struct control_event *e)
 	switch (e->kind) {
 	case CONTROL_CONNECTED:
 		h->connected = true;
-		h->acked = 0;
+		h->acked = h->failed = 0;
 		break;
 	case CONTROL_GONE:
 		h->connected = false;
@@ -142,13 +142,18 @@ static void note_host(struct control *c, const struct control_event *e)
 	case CONTROL_ACKED:
 		if (e->index <= c->state.view.index)
 			h->acked = e->index;
+		if (h->acked == c->state.view.index)
+			h->excused = false;
+		break;
+	case CONTROL_FAILED:
+		h->failed = e->index;
+		snprintf(h->fail_why, sizeof(h->fail_why), "%s", e->why ? e->why : "");
 		break;
 	case CONTROL_REPORTED:
 		h->reported = true;
 		h->report_ms = c->now_ms;
 		h->report = *e->host_report;
 		break;
-	case CONTROL_FAILED:
 	case CONTROL_TICK:
 	case CONTROL_COMMAND:
 	case CONTROL_COMMITTED:

@@ -90,8 +90,9 @@ struct control_switch {
 };
 
 struct control_host {
-	bool connected, reported;
-	uint64_t acked, report_ms;
+	bool connected, reported, excused;
+	uint64_t acked, failed, report_ms, behind_ms; /* behind_ms: second steps wait for its filters since */
+	char fail_why[WHY_MAX];
 	struct host_report report;
 	uint8_t observed;	       /* enum health */
 	uint64_t down_ms, good_ms;     /* observed worse than logged, or well while logged otherwise, since; 0: not */
@@ -129,8 +130,9 @@ struct condition {
 	double value;
 };
 
+/* Whom a move waits for: a switch, or the host that is to become owner (switch_id 0). */
 struct blocked {
-	uint16_t switch_id;
+	uint16_t switch_id, host_id;
 	char why[WHY_MAX];
 	uint64_t for_ms;
 };

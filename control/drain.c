@@ -53,6 +53,56 @@ static uint64_t needed(const struct control *c)
 	return most;
 }
 
+/*
+ * Does the host that is to become owner let the frames through that will come then (agent/filters.h)?  One that is going,
+ * or whose agent is gone, is not waited for: its moves are being taken back.
+ */
+static bool heir_waits(const struct control *c, uint16_t id, uint64_t index)
+{
+	const struct control_host *h = &c->host[id];
+
+	return h->connected && !h->excused && h->acked < index && control_standing(&c->state, id) == STANDING_SERVING;
+}
+
+static bool heir_ready(const struct control *c, const struct state *s, uint32_t bucket)
+{
+	return !heir_waits(c, s->table.bucket[bucket].next, s->changed[bucket]);
+}
+
+static uint64_t needed_of_heir(const struct control *c, uint16_t id)
+{
+	uint64_t most = 0;
+	uint32_t b;
+
+	for (b = 0; b < c->state.table.n_buckets; b++)
+		if (c->state.table.bucket[b].next == id && c->state.changed[b] > most)
+			most = c->state.changed[b];
+	return most;
+}
+
+static size_t blocked_by_heirs(const struct control *c, struct blocked *out, size_t room)
+{
+	const struct pop *pop = c->state.view.pop;
+	size_t n = 0;
+	uint32_t i;
+
+	for (i = 0; i < pop->n_hosts && n < room; i++) {
+		const struct control_host *h = &c->host[pop->host[i].id];
+		uint64_t need = h->connected ? needed_of_heir(c, pop->host[i].id) : 0;
+
+		if (!need || !heir_waits(c, pop->host[i].id, need))
+			continue;
+		out[n] = (struct blocked){ .host_id = pop->host[i].id, .for_ms = h->behind_ms ? c->now_ms - h->behind_ms : 0 };
+		if (h->failed > h->acked)
+			snprintf(out[n].why, WHY_MAX, "could not set its filters for %llu: %.150s", (unsigned long long)h->failed, h->fail_why);
+		else
+			snprintf(out[n].why, WHY_MAX, "its network filters are those of %llu, %llu is needed before it becomes owner",
+				 (unsigned long long)h->acked, (unsigned long long)need);
+		n++;
+	}
+	return n;
+}
+
 size_t control_blocked(const struct control *c, struct blocked *out, size_t room)
 {
 	const struct pop *pop = c->state.view.pop;
@@ -67,6 +117,7 @@ size_t control_blocked(const struct control *c, struct blocked *out, size_t room
 		if (!switch_counts(c, id) || sw->acked >= need)
 			continue;
 		out[n].switch_id = id;
+		out[n].host_id = HOST_NONE;
 		out[n].for_ms = sw->behind_ms ? c->now_ms - sw->behind_ms : 0;
 		if (sw->failed > sw->acked)
 			snprintf(out[n].why, WHY_MAX, "could not install %llu: %.150s", (unsigned long long)sw->failed, sw->fail_why);
@@ -78,7 +129,7 @@ size_t control_blocked(const struct control *c, struct blocked *out, size_t room
 				 (unsigned long long)need);
 		n++;
 	}
-	return n;
+	return pop ? n + blocked_by_heirs(c, out + n, room - n) : n;
 }
 
 static void second_steps(struct control *c, struct batch *b, uint64_t installed)
@@ -90,7 +141,7 @@ static void second_steps(struct control *c, struct batch *b, uint64_t installed)
 	uint32_t i;
 
 	for (i = 0; eligible && i < s->table.n_buckets; i++) {
-		eligible[i] = s->table.bucket[i].next && s->changed[i] <= installed;
+		eligible[i] = s->table.bucket[i].next && s->changed[i] <= installed && heir_ready(c, s, i);
 		any |= eligible[i];
 	}
 	if (any)
@@ -348,7 +399,12 @@ static void host_progress(struct control *c, struct batch *b)
 		bool draining = c->state.view.host_admin[id] == ADMIN_DRAINING;
 		char reason[REASON_MAX];
 		bool named = false;
+		uint64_t need = needed_of_heir(c, id);
 
+		if (!need || !heir_waits(c, id, need))
+			h->behind_ms = 0;
+		else if (!h->behind_ms)
+			h->behind_ms = c->now_ms;
 		for (k = 0; k < c->state.table.n_buckets && !named; k++)
 			named = triple_has(&c->state.table.bucket[k].triple, id);
 		/* Not exactly when it left the last triple, but never before it: nothing is outstanding. */

@@ -59,15 +59,16 @@ const char *host_word(const struct controller *c, uint16_t id)
 
 static json_t *blocked(const struct controller *c)
 {
-	struct blocked *b = calloc(POP_SWITCHES_MAX, sizeof(*b));
+	struct blocked *b = calloc(POP_SWITCHES_MAX + HOST_ID_MAX, sizeof(*b));
 	json_t *list = json_array();
-	size_t i, n = b ? control_blocked(&c->core, b, POP_SWITCHES_MAX) : 0;
+	size_t i, n = b ? control_blocked(&c->core, b, POP_SWITCHES_MAX + HOST_ID_MAX) : 0;
 
 	for (i = 0; i < n; i++) {
-		const struct switch_conf *s = pop_switch(c->core.state.view.pop, b[i].switch_id);
+		const struct switch_conf *s = b[i].host_id ? NULL : pop_switch(c->core.state.view.pop, b[i].switch_id);
 
-		json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "switch", s ? s->name : "?", "why", b[i].why, "for_s",
-						      seconds(b[i].for_ms)));
+		json_array_append_new(list, json_pack("{s:s, s:s, s:o}", b[i].host_id ? "host" : "switch",
+						      b[i].host_id ? host_word(c, b[i].host_id) : s ? s->name : "?", "why", b[i].why,
+						      "for_s", seconds(b[i].for_ms)));
 	}
 	free(b);
 	return list;

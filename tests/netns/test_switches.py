@@ -184,3 +184,25 @@ def test_controller_log_torn(bed):
     check(bed.ask(verb="status")["index"] >= index, "entries were lost")
     bed.drained("h1")
     load.unbroken()
+
+
+def test_second_step_waits_for_the_new_owner(bed):
+    """A new owner whose agent hangs has not set its network filters: its buckets stay where they are until it has, and it is named."""
+    load = bed.load(long=40, rate=30)
+    agent = bed.machine.processes("h2", "baton-agentd")[0]
+    agent.signal(signal.SIGSTOP)
+    answer = bed.drain("h1")
+    coming = answer.get("to", {}).get("h2")
+    check(coming, "h2 gets nothing: %s", answer)
+    wait("all but h2's buckets to have moved", lambda: bed.host("h1")["owned"] == coming, 2, every=0.02)
+    blocked = bed.ask(verb="drain_status", kind="host", name="h1")["blocked"]
+    check([b.get("host") for b in blocked] == ["h2"] and "filters" in blocked[0]["why"], "who is waited for: %s", blocked)
+    check("moves wait for host h2" in bed.baton("show"), "the status does not name it")
+    time.sleep(0.5)
+    check(bed.host("h1")["owned"] == coming, "h2 became owner without its filters")
+    agent.signal(signal.SIGCONT)
+    wait("h2 to become owner", lambda: bed.host("h1")["owned"] == 0, 5)
+    bed.drained("h1")
+    bed.fill("h1")
+    bed.settled()
+    load.unbroken()

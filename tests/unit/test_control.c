@@ -43,7 +43,7 @@ struct sim_switch {
 };
 
 struct sim_host {
-	bool alive, agent, ok;
+	bool alive, agent, ok, mute; /* mute: reports, but acknowledges nothing */
 	unsigned sockets;	  /* established */
 	unsigned via[HOSTS + 1]; /* proof: through whom they are reached */
 	void (*spoil)(struct host_report *r); /* what else its reports say */
@@ -187,7 +187,7 @@ static void advance(struct sim *s, uint64_t ms)
 		for (i = 1; i <= SWITCHES; i++)
 			install(s, i);
 		for (i = 1; i <= HOSTS; i++)
-			if (s->host[i].agent && s->host[i].alive)
+			if (s->host[i].agent && s->host[i].alive && !s->host[i].mute)
 				say(s, CONTROL_ACKED, ROLE_HOST, i, s->c.state.view.index);
 		if (s->now >= s->report_at) {
 			report_all(s);
@@ -408,6 +408,42 @@ static void test_each_condition_alone(void **state)
 		assert_int_equal(s->c.state.view.host_admin[1], ADMIN_OUT);
 		drop_pop(s);
 	}
+}
+
+/* Frames for the new owner must not come before its filters let them in; and --force goes on without it. */
+static void test_second_step_waits_for_the_new_owner(void **state)
+{
+	struct sim *s = raise_pop();
+	struct blocked b[SWITCHES + HOSTS];
+
+	(void)state;
+	s->host[2].mute = true;
+	assert_true(order(s, COMMAND_DRAIN, OBJECT_HOST, 1, false));
+	advance(s, 2000);
+	assert_int_equal(owned(s, 1), s->reply.to[2]); /* what h3 and h4 get has moved, h2's has not */
+	assert_int_equal(control_blocked(&s->c, b, SWITCHES + HOSTS), 1);
+	assert_int_equal(b[0].host_id, 2);
+	assert_int_equal(b[0].switch_id, 0);
+	assert_true(b[0].for_ms > 1500 && b[0].for_ms < 2100);
+	assert_non_null(strstr(b[0].why, "filters"));
+	say(s, CONTROL_FAILED, ROLE_HOST, 2, s->c.state.view.index);
+	control_blocked(&s->c, b, SWITCHES + HOSTS);
+	assert_non_null(strstr(b[0].why, "no memory in the ASIC"));
+	s->host[2].mute = false;
+	advance(s, 100);
+	assert_int_equal(owned(s, 1), 0);
+	assert_int_equal(control_blocked(&s->c, b, SWITCHES + HOSTS), 0);
+	/* Again, with force. */
+	s->host[3].mute = true;
+	assert_true(order(s, COMMAND_FILL, OBJECT_HOST, 1, false));
+	advance(s, 100);
+	assert_true(order(s, COMMAND_DRAIN, OBJECT_HOST, 2, true));
+	advance(s, 500);
+	assert_true(owned(s, 2) > 0);
+	assert_true(order(s, COMMAND_DRAIN, OBJECT_HOST, 2, true));
+	advance(s, 500);
+	assert_int_equal(owned(s, 2), 0);
+	drop_pop(s);
 }
 
 /* A front end that does not know of the drain may still give the host requests; one that is gone gives nobody any. */
@@ -796,6 +832,7 @@ int main(void)
 		cmocka_unit_test(test_drain_until_safe),
 		cmocka_unit_test(test_old_proof_ends_nothing_new),
 		cmocka_unit_test(test_each_condition_alone),
+		cmocka_unit_test(test_second_step_waits_for_the_new_owner),
 		cmocka_unit_test(test_drain_waits_for_front_ends),
 		cmocka_unit_test(test_cookie_keeps_histories),
 		cmocka_unit_test(test_no_proof_no_end),
