@@ -102,9 +102,11 @@ struct announce_verdict announce_one(const struct view *view, const struct annou
 		return verdict(ANNOUNCE_NO, BECAUSE_VIP_OUT);
 	if (!anybody_serves(view) || !table_owned_by_any(view))
 		return verdict(ANNOUNCE_NO, BECAUSE_NO_HOST);
-	/* A restarted daemon finds the routes of the one before in force and has not looked at its fabric yet. */
+	/* A restarted daemon finds the routes of the one before in force and has not looked at its fabric yet; but its
+	 * programs it has tried, and with wrong ones it leaves before it brings them in. */
 	if (!self->installed)
-		return verdict(ANNOUNCE_KEEP, BECAUSE_NOT_INSTALLED);
+		return self->proof == PROOF_DIFFERENT ? verdict(ANNOUNCE_NO, BECAUSE_BUCKETS_DIFFER)
+						      : verdict(ANNOUNCE_KEEP, BECAUSE_NOT_INSTALLED);
 	if (!routed(self, a))
 		return verdict(ANNOUNCE_NO, BECAUSE_NO_ROUTE);
 	switch (self->proof) {

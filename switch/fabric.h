@@ -64,6 +64,9 @@ struct fabric_ops {
 	int (*read)(struct fabric *f, struct fabric_want *have);
 	/* The bucket that this fabric's real forwarding path chooses for each of n flows, for the proof of equality. */
 	int (*probe_buckets)(struct fabric *f, const void *frames, size_t frame_len, size_t n, uint32_t *bucket);
+	/* The same, asked of programs that such a want would bring in, before anything of it is in force. */
+	int (*preview_buckets)(struct fabric *f, const struct fabric_want *want, const void *frames, size_t frame_len, size_t n,
+			       uint32_t *bucket);
 	/* A counter by name for each reason to drop, pass or forward; at most `max`, returns how many. */
 	size_t (*counters)(struct fabric *f, struct fabric_counter *c, size_t max);
 	/* Packets to VIPs so far: silence is proven by this standing still. */

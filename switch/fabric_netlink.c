@@ -292,6 +292,24 @@ static int netlink_probe_buckets(struct fabric *fabric, const void *frames, size
 	return err;
 }
 
+static int netlink_preview_buckets(struct fabric *fabric, const struct fabric_want *want, const void *frames, size_t frame_len,
+				   size_t n, uint32_t *bucket)
+{
+	struct address probe[2];
+	struct tc *t;
+	int err = tc_open(want->hash_seed, want->n_buckets, &t);
+
+	(void)fabric;
+	if (err)
+		return err;
+	proof_vips(probe);
+	err = tc_set_vips(t, probe, 2);
+	if (!err)
+		err = tc_preview(t, frames, frame_len, n, bucket);
+	tc_close(t);
+	return err;
+}
+
 static size_t netlink_counters(struct fabric *fabric, struct fabric_counter *c, size_t max)
 {
 	struct netlink_fabric *f = of(fabric);
@@ -342,6 +360,7 @@ const struct fabric_ops fabric_netlink = {
 	.apply = netlink_apply,
 	.read = netlink_read,
 	.probe_buckets = netlink_probe_buckets,
+	.preview_buckets = netlink_preview_buckets,
 	.counters = netlink_counters,
 	.vip_packets = netlink_vip_packets,
 	.close = netlink_close,

@@ -242,6 +242,18 @@ static int paced_probe_buckets(struct fabric *f, const void *frames, size_t fram
 	return fabric_netlink.probe_buckets(of(f)->kernel, frames, frame_len, n, bucket);
 }
 
+static int paced_preview_buckets(struct fabric *fabric, const struct fabric_want *want, const void *frames, size_t frame_len,
+				 size_t n, uint32_t *bucket)
+{
+	struct paced_fabric *f = of(fabric);
+	struct fabric_want other = *want;
+
+	read_knobs(f);
+	if (f->seed)
+		other.hash_seed = f->seed;
+	return fabric_netlink.preview_buckets(f->kernel, &other, frames, frame_len, n, bucket);
+}
+
 static size_t paced_counters(struct fabric *f, struct fabric_counter *c, size_t max)
 {
 	return fabric_netlink.counters(of(f)->kernel, c, max);
@@ -271,6 +283,7 @@ const struct fabric_ops fabric_paced = {
 	.apply = paced_apply,
 	.read = paced_read,
 	.probe_buckets = paced_probe_buckets,
+	.preview_buckets = paced_preview_buckets,
 	.counters = paced_counters,
 	.vip_packets = paced_vip_packets,
 	.close = paced_close,

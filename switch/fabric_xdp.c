@@ -120,23 +120,30 @@ static void unload(struct xdp_fabric *f)
 	f->filled = false;
 }
 
+static int programs(const struct fabric_want *w, struct xdp_switch_bpf **out)
+{
+	struct xdp_switch_bpf *skel = xdp_switch_bpf__open();
+	uint8_t mac[6];
+
+	*out = skel;
+	if (!skel)
+		return -errno;
+	router_mac(mac, w->switch_id);
+	memcpy((void *)skel->rodata->router, mac, 6);
+	skel->rodata->hash_seed = w->hash_seed;
+	skel->rodata->bucket_mask = w->n_buckets - 1;
+	return xdp_switch_bpf__load(skel);
+}
+
 static int load(struct xdp_fabric *f, const struct fabric_want *w)
 {
-	uint8_t mac[6];
 	int err;
 
 	if (f->skel && f->want.hash_seed == w->hash_seed && f->want.n_buckets == w->n_buckets &&
 	    f->want.switch_id == w->switch_id)
 		return 0;
 	unload(f);
-	f->skel = xdp_switch_bpf__open();
-	if (!f->skel)
-		return -errno;
-	router_mac(mac, w->switch_id);
-	memcpy((void *)f->skel->rodata->router, mac, 6);
-	f->skel->rodata->hash_seed = w->hash_seed;
-	f->skel->rodata->bucket_mask = w->n_buckets - 1;
-	err = xdp_switch_bpf__load(f->skel);
+	err = programs(w, &f->skel);
 	if (err)
 		return err;
 	f->bucket = map_words(bpf_map__fd(f->skel->maps.buckets), FABRIC_BUCKETS_MAX);
@@ -315,13 +322,13 @@ static int xdp_read(struct fabric *fabric, struct fabric_want *have)
 }
 
 /* The program itself, run on the frame: for a probe VIP it leaves the bucket in the source address. */
-static int xdp_bucket(struct xdp_fabric *f, const void *frame, size_t len, uint32_t *bucket)
+static int xdp_bucket(const struct xdp_switch_bpf *skel, const void *frame, size_t len, uint32_t *bucket)
 {
 	uint8_t out[2048];
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = (__u32)len, .data_out = out,
 		    .data_size_out = sizeof(out), .repeat = 1);
 
-	if (bpf_prog_test_run_opts(bpf_program__fd(f->skel->progs.xdp_uplink), &opts))
+	if (bpf_prog_test_run_opts(bpf_program__fd(skel->progs.xdp_uplink), &opts))
 		return -errno;
 	if (opts.retval != XDP_DROP || opts.data_size_out < 14)
 		return -ENOMSG;
@@ -329,20 +336,46 @@ static int xdp_bucket(struct xdp_fabric *f, const void *frame, size_t len, uint3
 	return 0;
 }
 
+/* Where the two paths differ, neither is right. */
+static int both_paths(const struct xdp_switch_bpf *skel, const void *frames, size_t frame_len, size_t n, uint32_t *bucket)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < n && !err; i++) {
+		uint32_t slow = bucket[i];
+
+		err = xdp_bucket(skel, (const uint8_t *)frames + i * frame_len, frame_len, &bucket[i]);
+		if (!err && bucket[i] != slow)
+			bucket[i] = UINT32_MAX;
+	}
+	return err;
+}
+
+static int xdp_preview_buckets(struct fabric *fabric, const struct fabric_want *want, const void *frames, size_t frame_len,
+			       size_t n, uint32_t *bucket)
+{
+	struct xdp_switch_bpf *skel;
+	struct address probe[2];
+	int err = fabric_netlink.preview_buckets(of(fabric)->kernel, want, frames, frame_len, n, bucket);
+
+	if (err)
+		return err;
+	proof_vips(probe);
+	err = programs(want, &skel);
+	if (!err)
+		err = vip_maps_set(bpf_map__fd(skel->maps.vips4), bpf_map__fd(skel->maps.vips6), probe, 2);
+	if (!err)
+		err = both_paths(skel, frames, frame_len, n, bucket);
+	xdp_switch_bpf__destroy(skel);
+	return err;
+}
+
 static int xdp_probe_buckets(struct fabric *fabric, const void *frames, size_t frame_len, size_t n, uint32_t *bucket)
 {
 	struct xdp_fabric *f = of(fabric);
 	int err = f->skel ? fabric_netlink.probe_buckets(f->kernel, frames, frame_len, n, bucket) : -ENODEV;
 
-	/* Where the two paths differ, neither is right. */
-	for (size_t i = 0; i < n && !err; i++) {
-		uint32_t slow = bucket[i];
-
-		err = xdp_bucket(f, (const uint8_t *)frames + i * frame_len, frame_len, &bucket[i]);
-		if (!err && bucket[i] != slow)
-			bucket[i] = UINT32_MAX;
-	}
-	return err;
+	return err ? err : both_paths(f->skel, frames, frame_len, n, bucket);
 }
 
 static void counts(struct xdp_fabric *f, uint64_t count[COUNT_MAX])
@@ -401,6 +434,7 @@ const struct fabric_ops fabric_xdp = {
 	.apply = xdp_apply,
 	.read = xdp_read,
 	.probe_buckets = xdp_probe_buckets,
+	.preview_buckets = xdp_preview_buckets,
 	.counters = xdp_counters,
 	.vip_packets = xdp_vip_packets,
 	.close = xdp_close,

@@ -195,3 +195,29 @@ int proof_run(const struct fabric_ops *ops, struct fabric *f, uint32_t hash_seed
 	free(got);
 	return err;
 }
+
+int proof_preview(const struct fabric_ops *ops, struct fabric *f, const struct fabric_want *want, size_t n,
+		  struct proof_digest *digest, char *why, size_t why_len)
+{
+	uint8_t(*frame)[PROOF_FRAME_LEN] = calloc(n, sizeof(*frame));
+	uint32_t *right = calloc(n, sizeof(*right)), *got = calloc(n, sizeof(*got));
+	int err = frame && right && got && n <= PROOF_FLOWS_MAX ? 0 : -ENOMEM;
+	struct address vip[2];
+
+	*digest = (struct proof_digest){ 0, 0 };
+	if (!err) {
+		proof_vips(vip);
+		proof_frames(vip, frame, right, n, want->hash_seed, want->n_buckets);
+		err = ops->preview_buckets(f, want, frame, PROOF_FRAME_LEN, n, got);
+	}
+	if (err) {
+		snprintf(why, why_len, "the %s fabric's programs cannot be tried: %s", ops->caps->name, strerror(-err));
+	} else {
+		digest->all = digest_of(got, n, want->n_buckets);
+		digest->few = digest_of(got, n < PROOF_FLOWS_FEW ? n : PROOF_FLOWS_FEW, want->n_buckets);
+	}
+	free(frame);
+	free(right);
+	free(got);
+	return err;
+}

@@ -39,4 +39,8 @@ struct proof_digest {
 int proof_run(const struct fabric_ops *ops, struct fabric *f, uint32_t hash_seed, uint32_t n_buckets, size_t n,
 	      struct proof_digest *digest, char *why, size_t why_len);
 
+/* What the digest would be if `want` were in force, without bringing it in.  0 or -errno and why. */
+int proof_preview(const struct fabric_ops *ops, struct fabric *f, const struct fabric_want *want, size_t n,
+		  struct proof_digest *digest, char *why, size_t why_len);
+
 #endif

@@ -185,6 +185,43 @@ static void on_applied(void *ctx, int err, const char *why)
 	afterwards(s);
 }
 
+static bool withdrawn(const struct switchd *s)
+{
+	const struct speaker_status *st = speaker_status(s->speaker);
+	const struct switch_conf *sw = switchd_conf(s);
+
+	return st->in_kernel && (!sw->bird_socket[0] || (st->bird_reached && st->exported));
+}
+
+/*
+ * Proven before it forwards.  The switch may have come back hashing otherwise, as another version does.  What the daemon before
+ * left in the kernel is right, so it goes on while the new programs are only tried; if their buckets are not
+ * those that the log names, the addresses are withdrawn, and nobody sends here any more when these buckets come into force.
+ */
+static bool must_wait(struct switchd *s, const struct view *v)
+{
+	char why[160];
+
+	if (s->installed)
+		return false;
+	if (!s->tried) {
+		s->tried = true;
+		if (proof_preview(s->ops, s->fabric, &s->want, PROOF_FLOWS_FIRST, &s->buckets, why, sizeof(why)))
+			log_warning("%s: the proof comes when it forwards", why);
+	}
+	if (switchd_proof(s) != PROOF_DIFFERENT)
+		return false;
+	switchd_announce(s);
+	if (!withdrawn(s)) {
+		s->withdrawn_ms = 0;
+	} else if (!s->withdrawn_ms) {
+		s->withdrawn_ms = monotonic_ms();
+		log_error("its buckets would be %016llx, not %016llx as the log says: withdrawn before it forwards by them",
+			  (unsigned long long)s->buckets.all, (unsigned long long)v->buckets);
+	}
+	return !s->withdrawn_ms || monotonic_ms() - s->withdrawn_ms < v->pop->policy.silence_ms;
+}
+
 static void install(struct switchd *s)
 {
 	const struct view *v = follower_view(s->follower);
@@ -203,6 +240,15 @@ static void install(struct switchd *s)
 	}
 	fabric_want_free(&s->want);
 	s->want = want;
+	if (must_wait(s, v)) {
+		arm(s->retry, RETRY_MS / 5);
+		if (s->refused_index != v->index) {
+			s->refused_index = v->index;
+			follower_fail(s->follower, v->index, "its buckets are not those that the log names: it withdraws first");
+			report_now(s);
+		}
+		return;
+	}
 	s->applying = true;
 	s->applying_index = v->index;
 	s->apply_began_ns = monotonic_ns();
@@ -272,7 +318,8 @@ static void close_parts(struct switchd *s, bool remove)
 	s->probe = NULL;
 	s->installed = s->applying = false;
 	s->buckets = (struct proof_digest){ 0, 0 };
-	s->proven = false;
+	s->proven = s->tried = false;
+	s->withdrawn_ms = s->refused_index = 0;
 }
 
 static int open_parts(struct switchd *s, const struct pop *pop, const struct switch_conf *sw)

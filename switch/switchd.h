@@ -30,9 +30,11 @@ struct switchd {
 	char shape[65];		  /* what of the configuration means another fabric; compared as text */
 	struct fabric_want want; /* last applied or being applied */
 	bool applying, installed;
-	uint64_t applying_index, installed_index, apply_began_ns;
+	uint64_t applying_index, installed_index, apply_began_ns, refused_index;
 
-	struct proof_digest buckets; /* what the last whole proof found */
+	struct proof_digest buckets; /* what the last whole proof found, or the trial before it */
+	bool tried;		     /* the programs, before anything of ours is in force */
+	uint64_t withdrawn_ms;	     /* for its buckets, before it forwards by them: since */
 	bool proven;		     /* and that it is what our own hash says; the log decides, not this */
 	char proof_why[256], fabric_why[256];
 	struct event *report, *retry, *prove, *after;

@@ -135,6 +135,20 @@ void tc_tapped(struct tc *t, uint32_t *sequence, uint32_t *bucket)
 	*bucket = (uint32_t)v;
 }
 
+int tc_preview(struct tc *t, const void *frames, size_t frame_len, size_t n, uint32_t *bucket)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct __sk_buff out = { 0 };
+		LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = (const uint8_t *)frames + i * frame_len, .data_size_in = (__u32)frame_len,
+			    .ctx_out = &out, .ctx_size_out = sizeof(out), .repeat = 1);
+
+		if (bpf_prog_test_run_opts(bpf_program__fd(t->uplink->progs.uplink), &opts))
+			return -errno;
+		bucket[i] = out.cb[0];
+	}
+	return 0;
+}
+
 int counters_add(int map, uint64_t count[COUNT_MAX])
 {
 	int cpus = libbpf_num_possible_cpus();

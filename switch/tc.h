@@ -24,6 +24,9 @@ void tc_counters(struct tc *t, uint64_t count[COUNT_MAX]); /* adds to count */
 /* What the tap saw last: a number that grows by one with each frame, and the bucket. */
 void tc_tapped(struct tc *t, uint32_t *sequence, uint32_t *bucket);
 
+/* What the uplink's program, attached or not, would choose for n frames to the probe VIPs.  0 or -errno. */
+int tc_preview(struct tc *t, const void *frames, size_t frame_len, size_t n, uint32_t *bucket);
+
 /* Shared with the xdp fabric: make two VIP maps hold exactly these. */
 int vip_maps_set(int map4, int map6, const struct address *vip, size_t n);
 int counters_add(int map, uint64_t count[COUNT_MAX]);

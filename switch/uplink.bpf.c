@@ -25,7 +25,7 @@ int uplink(struct __sk_buff *skb)
 {
 	struct packet p;
 	int status = packet_parse(skb, skb->len, &p);
-	__u32 kind;
+	__u32 kind, bucket;
 
 	if (status == PACKET_NOT_IP || status == PACKET_TAGGED)
 		return ACT_NEXT;
@@ -42,7 +42,10 @@ int uplink(struct __sk_buff *skb)
 		count(COUNT_UPLINK_PASS);
 		return ACT_NEXT;
 	}
-	bpf_set_hash(skb, (flow_hash(&p.flow, hash_seed) & bucket_mask) << 1);
+	bucket = flow_hash(&p.flow, hash_seed) & bucket_mask;
+	if (kind == VIP_PROBE)
+		skb->cb[0] = bucket; /* for who asks by a test run, before this is attached */
+	bpf_set_hash(skb, bucket << 1);
 	count(kind == VIP_PROBE ? COUNT_PROBE : COUNT_VIP_TC);
 	return ACT_NEXT;
 }

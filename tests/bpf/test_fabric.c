@@ -369,6 +369,55 @@ static void test_another_seed_is_seen(void **state)
 	}
 }
 
+static struct proof_digest previewed(uint32_t seed)
+{
+	struct proof_digest found;
+	struct fabric_want w;
+	char why[256] = "";
+
+	assert_int_equal(want_make(&bed.view, &bed.sw, bed.carrier, &w), 0);
+	w.hash_seed = seed;
+	if (proof_preview(bed.ops, bed.fabric, &w, 256, &found, why, sizeof(why)))
+		fail_msg("%s: %s", bed.ops->caps->name, why);
+	fabric_want_free(&w);
+	return found;
+}
+
+/* What programs would do is known before they are in force, and trying them changes nothing. */
+static void test_programs_are_tried_before_they_are_in_force(void **state)
+{
+	const struct fabric_ops *ops;
+
+	(void)state;
+	each_fabric(ops) {
+		struct proof_digest right, wrong, found;
+		uint64_t packets;
+		char why[256];
+
+		up(ops, 256);
+		right = previewed(SEED); /* of a fabric that holds nothing yet */
+		assert_true(right.all && right.few);
+		assert_int_equal(apply(), 0);
+		assert_int_equal(proof_run(ops, bed.fabric, SEED, 256, 256, &found, why, sizeof(why)), 0);
+		assert_int_equal(found.all, right.all);
+		assert_int_equal(found.few, right.few);
+		wrong = previewed(SEED + 1);
+		assert_int_not_equal(wrong.all, right.all);
+		assert_right(256); /* what forwards is as before */
+		drain_all();
+		frames_send(200);
+		assert_int_equal(ops->vip_packets(bed.fabric, &packets), 0);
+		assert_int_equal(packets, 200);
+		/* And what was said of them is so. */
+		bed.pop.hash_seed = SEED + 1;
+		assert_int_equal(apply(), 0);
+		assert_int_equal(proof_run(ops, bed.fabric, SEED + 1, 256, 256, &found, why, sizeof(why)), 0);
+		assert_int_equal(found.all, wrong.all);
+		bed.pop.hash_seed = SEED;
+		down();
+	}
+}
+
 static void test_from_garbage(void **state)
 {
 	const struct fabric_ops *ops;
@@ -661,6 +710,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_frames_reach_their_owner),
 		cmocka_unit_test(test_another_seed_is_seen),
+		cmocka_unit_test(test_programs_are_tried_before_they_are_in_force),
 		cmocka_unit_test(test_host_ports),
 		cmocka_unit_test(test_from_garbage),
 		cmocka_unit_test(test_a_permuted_group_is_rebuilt),

@@ -26,25 +26,19 @@ def announcing(bed):
 
 @options(switches=("xdp", "paced"))
 def test_other_buckets_are_not_announced(bed):
-    """A switch comes back hashing with another seed: it must not announce, the other goes on.
-
-    What it announced before, it announces until its buckets are found to differ: the flows that come through it in that moment are
-    sent by other buckets, and may be reset.  No flow that begins later is."""
+    """A switch comes back hashing with another seed: it must not announce, the other goes on, and nothing breaks: it leaves
+    before its buckets come into force, and what the daemon before left in the kernel forwards until then."""
     load = bed.load(long=40, rate=30)
     restart(bed, "s2", seed=99)
     wait("s2 to know that its buckets differ", lambda: "are not those" in bed.switch("s2").get("buckets_why", ""), 20)
     wait("upstreams to have s1 only", lambda: bed.services.upstream_missing(["s1"]) is None, 10)
-    withdrawn_ms = time.monotonic() * 1000
     check(announcing(bed) == ["s1"], "announcing: %s", announcing(bed))
-    time.sleep(2)
+    wait("s2 to have its buckets in force", lambda: "sampled flows" in bed.switch("s2")["buckets_why"], 10)
+    time.sleep(1)
     check(bed.services.upstream_missing(["s1"]) is None, "s2 announces after all")
     restart(bed, "s2")
     wait("both to announce", lambda: bed.services.missing() is None, 20)  # the control: with the right seed it may
-    load.went_on()
-    # A flow that began in that moment is at a host of the wrong bucket, and is reset at its next word: a download says one a second.
-    late = [f for f in load.faults() if f["at_ms"] - withdrawn_ms > 3000 or f["at_ms"] - int(f["age_ms"]) > withdrawn_ms
-            or f["fault"] not in ("reset", "refused")]
-    check(not late, "broken although s2 is not announced: %s", late[:2])
+    load.unbroken()
 
 
 @options(switches=("paced", "paced"), hosts=2)

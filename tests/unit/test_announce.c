@@ -85,7 +85,7 @@ static void check_rules(const struct bed *b, struct announce_verdict v)
 		return;
 	}
 	if (v.how == ANNOUNCE_NO) /* only for what this switch knows of itself for certain */
-		assert_true(b->self.installed && (!routed || b->self.proof == PROOF_DIFFERENT));
+		assert_true((b->self.installed && !routed) || b->self.proof == PROOF_DIFFERENT);
 	if (v.how == ANNOUNCE_KEEP)
 		assert_true(!b->self.installed || b->self.proof == PROOF_PENDING);
 	if (v.how == ANNOUNCE_NORMAL || v.how == ANNOUNCE_GRACEFUL_SHUTDOWN) {
