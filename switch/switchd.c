@@ -211,7 +211,8 @@ static bool must_wait(struct switchd *s, const struct view *v)
 	}
 	if (switchd_proof(s) != PROOF_DIFFERENT)
 		return false;
-	switchd_announce(s);
+	if (s->refused_index != v->index)
+		switchd_announce(s); /* once: BIRD is asked anew each time */
 	if (!withdrawn(s)) {
 		s->withdrawn_ms = 0;
 	} else if (!s->withdrawn_ms) {
