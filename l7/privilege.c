@@ -86,7 +86,7 @@ static const uint16_t deadly[] = {
 static const uint16_t allowed[] = {
 	/* the loop and its sockets */
 	SYS_epoll_pwait, SYS_epoll_ctl, SYS_epoll_create1, SYS_read, SYS_write, SYS_readv, SYS_writev, SYS_pread64, SYS_pwrite64,
-	SYS_recvfrom, SYS_sendto, SYS_recvmsg, SYS_sendmsg, SYS_recvmmsg, SYS_sendmmsg, SYS_accept4, SYS_accept, SYS_connect,
+	SYS_preadv, SYS_pwritev, SYS_preadv2, SYS_pwritev2, SYS_recvfrom, SYS_sendto, SYS_recvmsg, SYS_sendmsg, SYS_recvmmsg, SYS_sendmmsg, SYS_accept4, SYS_accept, SYS_connect,
 	SYS_socket, SYS_socketpair, SYS_bind, SYS_listen, SYS_shutdown, SYS_getsockopt, SYS_setsockopt, SYS_getsockname,
 	SYS_getpeername, SYS_close, SYS_ioctl, SYS_fcntl, SYS_splice, SYS_tee, SYS_sendfile, SYS_pipe2, SYS_eventfd2,
 	SYS_timerfd_create, SYS_timerfd_settime, SYS_timerfd_gettime, SYS_signalfd4, SYS_ppoll, SYS_pselect6, SYS_dup, SYS_dup3,

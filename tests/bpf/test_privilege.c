@@ -110,6 +110,7 @@ static void load_and_move(void)
 
 	privilege_start();
 	CHECK(!privilege_keep(PRIVILEGE_LOADS));
+	CHECK(!privilege_confine()); /* the configuration that has hand-off may come later */
 	snprintf(pins, sizeof(pins), "/sys/fs/bpf/%s", prefix);
 	if (rows_open(1, pins, (const char[1][IF_NAMESIZE]){ "eth0" }, 1, &rows, why, sizeof(why))) {
 		printf("%s\n", why);
@@ -121,7 +122,6 @@ static void load_and_move(void)
 	}
 	CHECK(!privilege_keep(PRIVILEGE_SERVES));
 	CHECK(capabilities() == (1ull << 12 | 1ull << 10 | 1ull << 39)); /* NET_ADMIN, NET_BIND_SERVICE, BPF */
-	CHECK(!privilege_confine());
 
 	inet_pton(AF_INET, "198.51.100.80", &in.sin_addr);
 	listener = socket(AF_INET, SOCK_STREAM, 0);
