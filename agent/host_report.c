@@ -46,10 +46,12 @@ static void add_proof(struct host *h, json_t *report, uint64_t now_ms)
 	for (unsigned id = HOST_ID_MIN; id <= HOST_ID_MAX; id++) {
 		char key[8];
 
-		if (!r.via[id] && !h->rows.via[id])
+		uint32_t rows = rows_left_via(&h->rows, (uint16_t)id, now_ms - r.age_ms);
+
+		if (!r.via[id] && !rows)
 			continue;
 		snprintf(key, sizeof(key), "%u", id);
-		json_object_set_new(via, key, number((uint64_t)r.via[id] + h->rows.via[id]));
+		json_object_set_new(via, key, number((uint64_t)r.via[id] + rows));
 	}
 	json_object_set_new(report, "via", via);
 	json_object_set_new(report, "via_unknown", number(r.unknown));

@@ -44,18 +44,9 @@ static int proof_probe(void *ctx, const struct tcp_iter_socket *s)
 	return h->prober ? prober_send(h->prober, s) : -ENOTSUP;
 }
 
-static uint16_t proof_owner(void *ctx, const struct tcp_iter_socket *s)
-{
-	struct host *h = ctx;
-	const struct view *v = follower_view(h->follower);
-	struct flow f = host_flow(s);
-
-	return v ? rows_left_owner(&f, v->table, v->pop->hash_seed) : HOST_NONE;
-}
-
 int host_left_open(struct host *h)
 {
-	static const struct proof_io io = { proof_list, proof_watch, proof_watched, proof_probe, proof_owner };
+	static const struct proof_io io = { proof_list, proof_watch, proof_watched, proof_probe };
 	int err = rtnl_open(NETLINK_SOCK_DIAG, &h->diag);
 
 	if (err)
@@ -99,10 +90,16 @@ static void count_cookies(struct host *h, uint64_t now_ms)
 
 static void count_rows(struct host *h, const struct view *v)
 {
-	int err = h->rows_dir[0] ? rows_left_read(&h->rows, h->rows_dir, h->self, v->table, v->pop->hash_seed, monotonic_ms()) : 0;
+	bool gone = false;
+	int err;
 
+	if (!h->rows_dir[0])
+		return;
+	err = rows_left_read(&h->rows, h->rows_dir, h->self, v->table, v->pop->hash_seed, monotonic_ms(), &gone);
 	if (err)
 		log_warning("cannot read the rows of hand-off in %s: %s", h->rows_dir, strerror(-err));
+	if (gone && proof_running(h->proof))
+		proof_renew(h->proof, v->index); /* whoever came back as a socket is asked now */
 }
 
 void host_count(struct host *h, uint64_t now_ms)

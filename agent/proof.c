@@ -160,9 +160,7 @@ static void listed(void *ctx, const struct tcp_iter_socket *s)
 	if (p->slots && *slot_of(p, s))
 		u = &p->suspect[*slot_of(p, s) - 1];
 	if (!u) {
-		uint16_t owner = p->listings > 2 && p->io.owner ? p->io.owner(p->ctx, s) : HOST_NONE;
-
-		if (p->listings > 2 && (owner == HOST_NONE || owner == p->self))
+		if (p->listings > 2)
 			return; /* born under this table: ours */
 		if (p->n == p->room && !grow(p)) {
 			p->overflow++;
@@ -171,10 +169,6 @@ static void listed(void *ctx, const struct tcp_iter_socket *s)
 		assert(p->suspect);
 		u = &p->suspect[p->n++];
 		*u = (struct suspect){ .socket = *s };
-		if (p->listings > 2) {
-			u->in_round = true;
-			u->stable = u->running = owner;
-		}
 		*slot_of(p, s) = (uint32_t)p->n;
 	}
 	u->present = true;

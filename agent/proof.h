@@ -9,8 +9,8 @@
  *  2. A socket that appears later was born under this table: its SYN came to us as the owner.  So a
  *     round holds for tables up to its index, and for switches that had installed that table before
  *     it began (the report says how long ago that was).
- *     But a connection that was handed to us (l7/) is born of no SYN: one that appears in a bucket of another's counts
- *     as reached through him, until a round has asked it.
+ *     (A connection that another host handed to us comes by that host's row, not through an owner; one whose row was
+ *     here before, agent/rows_left.h sees to.)
  *  3. The data path notes for each suspect through whom its packets come.  Traffic proves itself;
  *     who is still unseen after a while is sent a keepalive probe, paced, again and again.
  *  4. A suspect that is gone does not count.  A TIME_WAIT socket counts as unseen until it is older
@@ -41,8 +41,6 @@ struct proof_io {
 	int (*watch)(void *ctx, const struct datapath_watch *w, size_t n);
 	int (*watched)(void *ctx, struct datapath_watch *w, size_t n);
 	int (*probe)(void *ctx, const struct tcp_iter_socket *s);
-	/* Who owns the socket's bucket by the present table; HOST_NONE: not known.  NULL: nobody knows. */
-	uint16_t (*owner)(void *ctx, const struct tcp_iter_socket *s);
 };
 
 struct proof;

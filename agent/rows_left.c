@@ -36,16 +36,8 @@ static int add(void *ctx, const struct flow *f, const struct row *row)
 	return 0;
 }
 
-static void take(uint32_t *known, uint64_t *known_ms, uint32_t n, uint64_t now_ms)
-{
-	if (n)
-		*known_ms = now_ms;
-	if (n || now_ms - *known_ms >= ROWS_LEFT_MS)
-		*known = n;
-}
-
 int rows_left_read(struct rows_left *l, const char *pin_dir, uint16_t self, const struct table *t, uint32_t hash_seed,
-		   uint64_t now_ms)
+		   uint64_t now_ms, bool *gone)
 {
 	static struct reading r; /* large; one thread */
 	int fd = rows_pinned_open(pin_dir), err = 0;
@@ -64,8 +56,22 @@ int rows_left_read(struct rows_left *l, const char *pin_dir, uint16_t self, cons
 	}
 	if (err)
 		return err;
-	take(&l->n, &l->n_ms, r.n, now_ms);
-	for (id = HOST_ID_MIN; id <= HOST_ID_MAX; id++)
-		take(&l->via[id], &l->via_ms[id], r.via[id], now_ms);
+	*gone = false;
+	if (r.n)
+		l->n_ms = now_ms;
+	if (r.n || now_ms - l->n_ms >= ROWS_LEFT_MS)
+		l->n = r.n;
+	for (id = HOST_ID_MIN; id <= HOST_ID_MAX; id++) {
+		if (l->via[id] && !r.via[id]) {
+			l->gone_ms[id] = now_ms;
+			*gone = true;
+		}
+		l->via[id] = r.via[id];
+	}
 	return 0;
+}
+
+uint32_t rows_left_via(const struct rows_left *l, uint16_t owner, uint64_t round_began_ms)
+{
+	return l->via[owner] ? l->via[owner] : l->gone_ms[owner] && round_began_ms <= l->gone_ms[owner];
 }

@@ -496,7 +496,7 @@ static int io_probe(void *ctx, const struct tcp_iter_socket *t)
 	return prober_send(((struct stand *)ctx)->prober, t);
 }
 
-static const struct proof_io io = { io_list, io_watch, io_watched, io_probe, NULL };
+static const struct proof_io io = { io_list, io_watch, io_watched, io_probe };
 
 static void run_proof(struct proof *p, uint32_t ms)
 {
