@@ -44,7 +44,8 @@ BPFFLAGS := -O2 -g -target bpf -mcpu=v3 -fno-strict-aliasing -Wall -Wextra -Werr
 	-D__TARGET_ARCH_x86 -idirafter /usr/include/$(shell gcc -dumpmachine)
 
 # Folders in the order of linking: each may use those after it.
-FOLDERS := cli agent switch bgp l7 control pop base lb
+OBJCOPY ?= objcopy
+FOLDERS := cli agent switch bgp app l7 control pop base lb
 MAINS := control/controld.c switch/switchd.c agent/agentd.c l7/l7d.c cli/baton.c
 PROGRAMS := $(addprefix $(B)/,$(foreach m,$(wildcard $(MAINS)),$(patsubst %d,baton-%d,$(basename $(notdir $(m))))))
 
@@ -62,8 +63,10 @@ TOOLS := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/load/*.c tests/netns
 BENCH := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/bench/bench_*.c))
 FUZZ := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
 
+EXAMPLES := $(patsubst %.c,$(B)/%,$(wildcard examples/*.c))
+
 .PHONY: all
-all: $(PROGRAMS) $(TOOLS)
+all: $(PROGRAMS) $(TOOLS) $(EXAMPLES)
 
 # --- objects, archives, programs -------------------------------------------------------------------
 $(B)/%.o: %.c | $(SKELS)
@@ -83,6 +86,17 @@ $(B)/$(patsubst %d,baton-%d,$(basename $(notdir $(1)))): $(B)/$(basename $(1)).o
 	$$(Q)$$(CC) $$(CFLAGS) $$(LDFLAGS) $$< $$(GROUP) $$(LDLIBS) -o $$@
 endef
 $(foreach m,$(wildcard $(MAINS)),$(eval $(call program_rule,$(m))))
+
+# The library for programs that take connections: one object whose only names are its own.
+$(B)/libbaton-app.a: $(B)/app/app.o $(addprefix $(B)/l7/,buffer.o carrier_local.o move_wire.o record.o record_context.o \
+		record_keys.o record_state.o secret.o)
+	$(call say,AR,$@)
+	$(Q)$(LD) -r -o $(B)/app/baton_app.o $^
+	$(Q)$(OBJCOPY) --wildcard --keep-global-symbol='baton_*' $(B)/app/baton_app.o
+	$(Q)rm -f $@ && ar rcs $@ $(B)/app/baton_app.o
+$(B)/examples/%: $(B)/examples/%.o $(B)/libbaton-app.a
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ -lcrypto -lpthread -o $@
 
 $(B)/tests/%: $(B)/tests/%.o $(ARCHIVES)
 	$(call say,CC,$@)
@@ -238,6 +252,8 @@ install: all man
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin sbin lib/systemd/system share/baton) $(DESTDIR)/etc/baton
 	install -m 755 $(B)/baton $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(DAEMONS) $(DESTDIR)$(PREFIX)/sbin/
+	install -D -m 644 app/baton_app.h $(DESTDIR)$(PREFIX)/include/baton/baton_app.h
+	install -D -m 644 $(B)/libbaton-app.a $(DESTDIR)$(PREFIX)/lib/libbaton-app.a
 	for u in deploy/systemd/*.service; do \
 		sed 's|/usr/sbin/|$(PREFIX)/sbin/|' $$u > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${u##*/}; done
 	# Not to sysctl.d: a machine is a switch, a host, or neither.
@@ -248,7 +264,7 @@ install: all man
 	# As in the tree, so that README's links lead there; what links into the code leads to the web, or nowhere.
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/doc/baton/,docs examples)
 	install -m 644 docs/*.md $(DESTDIR)$(PREFIX)/share/doc/baton/docs/
-	install -m 644 deploy/pop.yaml.example deploy/examples/*.yaml $(DESTDIR)$(PREFIX)/share/doc/baton/examples/
+	install -m 644 deploy/pop.yaml.example deploy/examples/*.yaml examples/*.c $(DESTDIR)$(PREFIX)/share/doc/baton/examples/
 	# The module's source, for DKMS: dkms install baton/$(VERSION)
 	install -m 644 kmod/Kbuild kmod/*.[ch] $(DESTDIR)$(MODULE_SRC)/kmod/
 	install -m 644 lb/*.h $(DESTDIR)$(MODULE_SRC)/lb/

@@ -27,6 +27,7 @@
  *       tls: {verify: name, name: backend.example.net, ca: /etc/baton/backends.pem}  # verify: off | none | chain | name
  *   handoff: {port: 7440}           # connections move to the host that answers; without it all is proxied
  *   access_log: {path: /var/log/baton/access.log, format: json}
+ *   # a backend's socket: /run/answer.sock: a program on that host that takes connections itself (app/baton_app.h)
  *   store: {directory: /srv/objects, port: 7480, object_max: 1G, writable: true}
  */
 #ifndef L7_CONF_H
@@ -40,6 +41,7 @@
 #define EDGE_NAME_LEN 64
 #define EDGE_HOST_LEN 256
 #define EDGE_PATH_LEN 1024
+#define BACKEND_SOCKET_LEN 108 /* sun_path */
 
 enum pool_policy { POLICY_ROUND_ROBIN, POLICY_LEAST_CONNECTIONS, POLICY_AFFINITY, POLICY_LARD };
 enum affinity_key { AFFINITY_URL, AFFINITY_HOST, AFFINITY_COOKIE, AFFINITY_CLIENT };
@@ -49,6 +51,7 @@ struct backend_conf {
 	uint16_t host; /* host id when it runs on one of ours (a candidate for hand-off), else HOST_NONE */
 	uint16_t port;
 	struct address address;
+	char socket[BACKEND_SOCKET_LEN]; /* of a program that takes connections (app/baton_app.h); empty: none */
 };
 
 /* To backends, and what is asked of their certificates: nothing, a chain to a CA, and the name as well. */

@@ -113,6 +113,7 @@ static const struct conf_field backend_field[] = {
 	{ "address", CONF_AT(struct backend_conf, address), .type = &conf_address },
 	{ "port", CONF_AT(struct backend_conf, port), .type = &conf_integer, .unless = "80", .min = 1, .max = 65535 },
 	{ "weight", CONF_AT(struct backend_conf, weight), .type = &conf_integer, .unless = "1", .max = 1000 },
+	{ "socket", CONF_AT(struct backend_conf, socket), .type = &conf_path },
 	{ 0 },
 };
 
@@ -125,6 +126,8 @@ static void backend_check(struct conf *c, const void *object)
 		conf_fault_at(c, &b->address, b, "a backend has a 'host' or an 'address', not both");
 	if (!host && !address)
 		conf_fault_at(c, b, b, "a backend needs a 'host' of this POP or an 'address'");
+	if (b->socket[0] && !host)
+		conf_fault_at(c, b->socket, b, "a backend with a 'socket' is on a 'host' of this POP: its baton-l7d hands connections to it");
 }
 
 static const struct conf_schema backend_schema = { "backend", sizeof(struct backend_conf), backend_field,

@@ -53,7 +53,7 @@ static void place_bury(struct grave *g)
 	free(LINK_OF(g, struct place, grave));
 }
 
-static void end_moving(struct place *p)
+void end_moving(struct place *p)
 {
 	if (!p->moving)
 		return;
@@ -93,14 +93,14 @@ static uint64_t sooner(uint64_t a, uint64_t b)
 }
 
 /* After every event: when the next look is due, or that nothing is left to look at. */
-static void place_settle(struct place *p)
+void place_settle(struct place *p)
 {
 	const struct move_recv *r = tenure(p);
 	uint64_t due = UINT64_MAX;
 
 	if (!p->all.next)
 		return;
-	if (!p->client && p->row.state == ROW_NONE && !r && !waits(p)) {
+	if (!p->client && p->row.state == ROW_NONE && !r && !waits(p) && !p->app) {
 		place_end(p);
 		return;
 	}
@@ -112,6 +112,8 @@ static void place_settle(struct place *p)
 		due = sooner(due, sooner(r->next_ms, r->deadline_ms));
 	if (p->waits_for_word)
 		due = sooner(due, p->word_by_ms);
+	if (p->app && p->client)
+		due = sooner(due, p->app_by_ms);
 	if (due == UINT64_MAX)
 		timer_stop(&p->timer);
 	else
@@ -356,8 +358,11 @@ static void end_client(struct handoff *h, uint64_t cid)
 	struct client *c = p ? p->client : NULL;
 	struct linger abort_it = { .l_onoff = 1, .l_linger = 0 };
 
-	if (!c)
+	if (!c) {
+		if (p)
+			app_reset(p);
 		return;
+	}
 	log_warning("connection %016llx is reset: its ingress host %u sends its packets elsewhere", (unsigned long long)cid,
 		    p->ingress);
 	setsockopt(c->s.fd, SOL_SOCKET, SO_LINGER, &abort_it, sizeof(abort_it));
@@ -439,6 +444,27 @@ static void row_over(struct place *p)
 		say(p->h, p->ingress, LETTER_GONE, GONE_ENDED, &l);
 }
 
+void place_client_left(struct place *p)
+{
+	struct client *c = p->client;
+
+	p->client = NULL;
+	if (c->ingress)
+		p->h->n_arrived--;
+	client_left(c);
+	end_moving(p);
+	place_settle(p);
+}
+
+void place_app_ended(struct place *p)
+{
+	p->app = NULL;
+	if (p->client)
+		return; /* handoff_closed() says the rest */
+	recv_event(p, RECV_CLOSED, 0);
+	place_settle(p);
+}
+
 static void decide_again(struct place *p);
 
 static void place_tick(struct timer *t)
@@ -458,6 +484,7 @@ static void place_tick(struct timer *t)
 	if (p->row.state != ROW_HOLD && move_row_tick(&p->row, now))
 		row_over(p);
 	recv_event(p, RECV_TICK, 0);
+	app_tick(p);
 	place_settle(p);
 }
 
@@ -655,19 +682,23 @@ static bool travels(const struct client *c)
 	       buffer_len(&c->s.out) <= move_section_max(SECTION_RAW_OUT);
 }
 
-static struct move_decision decide(struct client *c, size_t head_len, uint16_t host)
+/* `app`: a program of this host that takes the connection. */
+static struct move_decision decide(struct client *c, size_t head_len, uint16_t host, const struct app *app)
 {
 	struct handoff *h = c->s.w->handoff;
 	const struct exchange *x = c->x;
+	uint8_t mode = c->edge->conf->route[x->route - c->edge->first_route].mode;
 	const struct move_recv *r = c->place ? tenure(c->place) : NULL;
 	struct move_question q = {
-		.route_mode = c->edge->conf->route[x->route - c->edge->first_route].mode,
+		/* A program is there to be talked to: what a proxy would cost is not the question. */
+		.route_mode = mode == ROUTE_AUTO && x->pool->conf->backend[x->pick].socket[0] ? ROUTE_HANDOFF : mode,
 		.protocol_moves = !x->upgrade,
 		.upload = uploads(c, head_len),
-		.here = host == h->self,
+		.here = host == h->self && !app,
+		.same_host = app,
 		.capable = host != HOST_NONE && h->carrier,
-		.session = h->carrier && host && carrier_inc(h->carrier, host),
-		.settled = !r || r->state == RECV_OWNED,
+		.session = app || (h->carrier && host && carrier_inc(h->carrier, host)),
+		.settled = app || !r || r->state == RECV_OWNED,
 		.socket_moves = travels(c),
 		.tls = c->secure,
 		.now_ms = monotonic_ms(),
@@ -743,12 +774,31 @@ static void note_backend(struct client *c, uint64_t backend)
 	c->last_backend = backend;
 }
 
+static struct app *app_of(struct handoff *h, const struct backend_conf *b)
+{
+	return b->socket[0] && b->host == h->self ? app_at(h, b->socket) : NULL;
+}
+
+/* The connection came for this request, which a program here answers. */
+static bool came_for_app(struct client *c, size_t head_len)
+{
+	struct handoff *h = c->s.w->handoff;
+	const struct wpool *pool = c->x->pool;
+	struct app *app = NULL;
+	uint32_t i;
+
+	for (i = 0; i < pool->n_backends && !app; i++)
+		app = app_of(h, &pool->conf->backend[i]);
+	return app && !c->x->upgrade && !uploads(c, head_len) && place_for(c) && app_give(c->place, app, head_len);
+}
+
 /* What the pool has picked: does the connection go there?  True: it is on its way, or waits for I's word to go. */
 static bool goes(struct client *c, size_t head_len, bool may_wait)
 {
 	struct exchange *x = c->x;
 	uint16_t host = x->pool->conf->backend[x->pick].host;
-	struct move_decision d = decide(c, head_len, host);
+	struct app *app = app_of(c->s.w->handoff, &x->pool->conf->backend[x->pick]);
+	struct move_decision d = decide(c, head_len, host, app);
 	struct place *p;
 
 	if (d.reason == REASON_UNCONFIRMED && may_wait) {
@@ -766,6 +816,8 @@ static bool goes(struct client *c, size_t head_len, bool may_wait)
 	stats_inc(c->s.w->stats.move_reasons[d.reason]);
 	if (d.mode != MODE_HANDOFF || !place_for(c))
 		return false;
+	if (app)
+		return app_give(c->place, app, head_len);
 	start(c, head_len, host, d.reason);
 	return true;
 }
@@ -791,7 +843,7 @@ bool handoff_try(struct client *c, size_t head_len)
 
 	if (c->arrived) {
 		at_home(c);
-		return false;
+		return came_for_app(c, head_len);
 	}
 	if (x->route >= h->n_routes)
 		return false;
@@ -810,6 +862,7 @@ void handoff_closed(struct client *c)
 
 	c->place = NULL;
 	p->client = NULL;
+	p->app = NULL;
 	p->waits_for_word = false;
 	if (c->ingress)
 		p->h->n_arrived--;
@@ -905,6 +958,7 @@ void handoff_attach(struct worker *w, void *arg)
 	for (i = 0; i < PLACE_CHAINS; i++)
 		ring_init(&h->chain[i]);
 	ring_init(&h->all);
+	ring_init(&h->apps);
 	h->memory = move_memory_new(h->self, h->host->inc, REMEMBERED, HOST_ID_MAX);
 	if (!h->memory)
 		abort();
@@ -928,6 +982,7 @@ void handoff_detach(struct worker *w)
 		return;
 	carrier_free(h->carrier);
 	h->carrier = NULL;
+	apps_end(h);
 	while (!ring_empty(&h->all))
 		place_end(LINK_OF(h->all.next, struct place, all));
 	w->handoff = NULL;

@@ -64,13 +64,37 @@ static void put_history(const struct client *c, enum move_reason reason, uint8_t
 	out[28] = (uint8_t)reason;
 }
 
+/* What every letter of a connection has; `tls` and `history` are its memory. */
+static void describe(struct place *p, enum move_reason reason, struct move_letter *l, uint8_t tls[RECORD_STATE_LEN],
+		     uint8_t history[HISTORY_LEN])
+{
+	struct client *c = p->client;
+	struct stream *s = &c->s;
+	struct record_state state;
+
+	if (s->tls) {
+		tls_export(s->tls, &state);
+		record_state_put(&state, tls);
+		OPENSSL_cleanse(&state, sizeof(state));
+		l->section[SECTION_TLS] = (struct move_bytes){ tls, RECORD_STATE_LEN };
+		l->section[SECTION_SNI] = (struct move_bytes){ (const uint8_t *)tls_server_name(s->tls),
+							       (uint32_t)strlen(tls_server_name(s->tls)) };
+	}
+	l->section[SECTION_RAW_IN] = bytes_of(&s->raw);
+	l->section[SECTION_RAW_OUT] = bytes_of(&s->out);
+	l->section[SECTION_HEAD] = (struct move_bytes){ buffer_head(&s->in), (uint32_t)c->head_n };
+	l->section[SECTION_PLAIN_IN] =
+		(struct move_bytes){ buffer_head(&s->in) + c->head_n, (uint32_t)(buffer_len(&s->in) - c->head_n) };
+	put_history(c, reason, history);
+	l->section[SECTION_HISTORY] = (struct move_bytes){ history, HISTORY_LEN };
+}
+
 int offer(struct place *p)
 {
 	struct client *c = p->client;
 	struct moving *m = p->moving;
 	struct stream *s = &c->s;
 	uint8_t tls[RECORD_STATE_LEN], history[HISTORY_LEN], *tcp;
-	struct record_state state;
 	size_t n;
 	struct move_letter l = { .type = LETTER_OFFER, .ingress = p->ingress, .e = p->s.e, .cid = p->cid,
 				 .to_inc = p->s.to_inc, .serial = p->serial };
@@ -86,21 +110,7 @@ int offer(struct place *p)
 		return -ENOMEM;
 	tcp_move_put(&m->tcp, tcp);
 	l.section[SECTION_TCP] = (struct move_bytes){ tcp, (uint32_t)n };
-	if (s->tls) {
-		tls_export(s->tls, &state);
-		record_state_put(&state, tls);
-		OPENSSL_cleanse(&state, sizeof(state));
-		l.section[SECTION_TLS] = (struct move_bytes){ tls, sizeof(tls) };
-		l.section[SECTION_SNI] = (struct move_bytes){ (const uint8_t *)tls_server_name(s->tls),
-							      (uint32_t)strlen(tls_server_name(s->tls)) };
-	}
-	l.section[SECTION_RAW_IN] = bytes_of(&s->raw);
-	l.section[SECTION_RAW_OUT] = bytes_of(&s->out);
-	l.section[SECTION_HEAD] = (struct move_bytes){ buffer_head(&s->in), (uint32_t)c->head_n };
-	l.section[SECTION_PLAIN_IN] =
-		(struct move_bytes){ buffer_head(&s->in) + c->head_n, (uint32_t)(buffer_len(&s->in) - c->head_n) };
-	put_history(c, m->reason, history);
-	l.section[SECTION_HISTORY] = (struct move_bytes){ history, sizeof(history) };
+	describe(p, m->reason, &l, tls, history);
 	m->octets = (uint32_t)move_letter_len(&l);
 	err = carrier_send(p->h->carrier, p->s.to, &l);
 	OPENSSL_cleanse(tls, sizeof(tls));
@@ -108,6 +118,19 @@ int offer(struct place *p)
 	free(tcp);
 	if (!err)
 		tcp_move_free(&m->tcp);
+	return err;
+}
+
+int offer_here(struct place *p, int to)
+{
+	uint8_t tls[RECORD_STATE_LEN], history[HISTORY_LEN];
+	struct move_letter l = { .type = LETTER_OFFER, .ingress = p->ingress, .e = ++p->last, .cid = p->cid,
+				 .to_inc = p->h->host->inc, .serial = ++p->h->serial[0] };
+	int err;
+
+	describe(p, REASON_SAME_HOST, &l, tls, history);
+	err = carrier_local_send(to, &l, p->client->s.fd);
+	OPENSSL_cleanse(tls, sizeof(tls));
 	return err;
 }
 
@@ -289,4 +312,60 @@ uint8_t thaw(struct handoff *h, struct place *p, const struct move_letter *l)
 	why = make_client(h, p, l, e, fd, &m);
 	tcp_move_free(&m);
 	return why;
+}
+
+static const struct edge *edge_of_socket(const struct snapshot *s, int fd)
+{
+	struct sockaddr_storage at;
+	const struct sockaddr_in6 *in6 = (const void *)&at;
+	const struct sockaddr_in *in = (const void *)&at;
+	struct address vip = { .family = AF_INET };
+	socklen_t len = sizeof(at);
+
+	if (getsockname(fd, (struct sockaddr *)&at, &len))
+		return NULL;
+	if (at.ss_family == AF_INET6) {
+		vip.family = AF_INET6;
+		vip.v6 = in6->sin6_addr;
+		return snapshot_edge_at(s, &vip, ntohs(in6->sin6_port));
+	}
+	vip.v4 = in->sin_addr;
+	return snapshot_edge_at(s, &vip, ntohs(in->sin_port));
+}
+
+struct client *thaw_here(struct place *p, const struct move_letter *l, int fd)
+{
+	struct handoff *h = p->h;
+	const struct edge *e = edge_of_socket(h->w->snapshot, fd);
+	struct tls *tls = NULL;
+	struct client *c;
+
+	if (e && e->tls)
+		tls = take_tls(l);
+	if (!e || (e->tls != NULL) != (l->section[SECTION_TLS].n != 0) || (e->tls && !tls)) {
+		tls_free(tls);
+		close(fd); /* its edge is no longer in the configuration */
+		return NULL;
+	}
+	c = client_arrive(h->w, h->w->snapshot, e, fd);
+	if (!c) {
+		tls_free(tls);
+		return NULL;
+	}
+	c->s.tls = tls;
+	c->cid = p->cid;
+	c->ingress = p->since ? p->ingress : 0;
+	take_history(c, &l->section[SECTION_HISTORY]);
+	c->requests++; /* that one has been answered */
+	if (take_bytes(&c->s.raw, &l->section[SECTION_RAW_IN]) || take_bytes(&c->s.in, &l->section[SECTION_PLAIN_IN]) ||
+	    take_bytes(&c->s.out, &l->section[SECTION_RAW_OUT])) {
+		client_close(c);
+		return NULL;
+	}
+	if (c->ingress)
+		h->n_arrived++;
+	c->place = p;
+	p->client = c;
+	client_wait(c, WAIT_IDLE);
+	return c;
 }

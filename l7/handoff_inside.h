@@ -29,6 +29,7 @@ struct flight {
 	uint32_t span[MOVE_PHASES]; /* ns; 0: not measured here */
 };
 
+struct app;
 struct orphan;
 
 struct handoff_host {
@@ -70,6 +71,8 @@ struct place {
 	struct move_row row;
 	bool waits_for_word; /* a request waits for I's confirmation of the move before, until then at most: */
 	uint64_t word_by_ms;
+	struct app *app; /* a program of this host has the connection, or is asked whether it takes it, until then at most: */
+	uint64_t app_by_ms;
 	struct moving *moving;
 };
 
@@ -83,7 +86,8 @@ struct handoff {
 	uint32_t n_routes;
 	uint16_t self;
 	size_t queue_max;
-	struct link chain[PLACE_CHAINS], all;
+	struct link chain[PLACE_CHAINS], all, apps;
+	uint8_t *app_room; /* for a letter of a program's */
 	uint32_t n_places, n_arrived;
 	uint64_t serial[HOST_ID_MAX + 1];
 	struct move_backoff backoff[HOST_ID_MAX + 1];
@@ -121,6 +125,16 @@ uint8_t thaw(struct handoff *h, struct place *p, const struct move_letter *l);
 /* Could thaw() do it, as far as can be known?  0 or enum move_refusal. */
 uint8_t could_thaw(struct handoff *h, const struct move_letter *l);
 void flow_of(const struct client *c, struct flow *f);
+/* The same to a program of this host, with the descriptor in TCP's place; and what it gives back, or NULL (fd is closed). */
+int offer_here(struct place *p, int to);
+struct client *thaw_here(struct place *p, const struct move_letter *l, int fd);
+
+/* --- Programs of this host (handoff_app.c) ------------------------------------------------------------------- */
+struct app *app_at(struct handoff *h, const char *path); /* NULL: nobody there */
+bool app_give(struct place *p, struct app *a, size_t head_len); /* false: it is to be served from here */
+void app_tick(struct place *p);
+void app_reset(struct place *p); /* nobody reaches the connection: the program is told */
+void apps_end(struct handoff *h);
 
 /* --- What happened (handoff_flight.c) ------------------------------------------------------------------------ */
 void flight_sent(struct place *p, enum flight_end end);
@@ -128,5 +142,9 @@ void flight_offered(struct handoff *h, const struct move_letter *l, uint16_t fro
 
 struct place *place_find(struct handoff *h, uint64_t cid);
 struct place *place_new(struct handoff *h, uint64_t cid);
+void place_settle(struct place *p); /* after every event: may end it */
+void place_client_left(struct place *p); /* its client is not served here any more, and the host is its owner still */
+void place_app_ended(struct place *p); /* the program's connection is over */
+void end_moving(struct place *p);
 
 #endif

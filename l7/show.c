@@ -127,6 +127,9 @@ static void collect_moves(struct l7d *d, struct metrics *m)
 		metric_histogram(m, bound, count, STATS_BOUNDS, SUM(d, move_phase[p].sum_us) * 1e-6, "phase",
 				 move_phase_name((enum move_phase)p), NULL);
 	}
+	metric_family(m, "baton_l7_handoffs_app_total", METRIC_COUNTER, "Connections that programs of this host got, and gave back.");
+	metric_sample(m, SUM(d, apps_given), "outcome", "given", NULL);
+	metric_sample(m, SUM(d, apps_returned), "outcome", "returned", NULL);
 	metric_family(m, "baton_l7_handoffs_reset_total", METRIC_COUNTER, "Connections that came and that no packet reached any more.");
 	metric_sample(m, SUM(d, moves_ended), NULL);
 }

@@ -50,6 +50,7 @@ struct stats {
 	 * because nobody reached them. */
 	uint64_t move_reasons[REASONS];
 	uint64_t moves_given, moves_resumed, moves_lost, moves_taken, moves_refused[REFUSE_REASONS], moves_ended;
+	uint64_t apps_given, apps_returned; /* connections that programs of this host got, and gave back */
 	uint64_t sessions; /* with other hosts, now */
 	struct histogram move_phase[MOVE_PHASES];
 };
