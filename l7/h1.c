@@ -400,7 +400,7 @@ static void over(struct client *c)
 	/* Not from here: the exchange that calls is not gone yet, and a long pipeline must not be a deep stack. */
 	if (c->s.in.data || c->s.raw.data) {
 		if (!c->in_next)
-			event_active(&c->s.write_event, EV_WRITE, 0);
+			stream_kick(&c->s);
 	} else {
 		client_wait(c, WAIT_IDLE);
 		stream_read(&c->s, true);

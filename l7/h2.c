@@ -90,7 +90,7 @@ static void stream_gone(struct h2_stream *s)
 static void send_soon(struct client *c)
 {
 	if (!c->s.writing || c->s.error)
-		event_active(&c->s.write_event, EV_WRITE, 0);
+		stream_kick(&c->s);
 }
 
 static void seal(struct client *c)

@@ -115,7 +115,7 @@ static void on_write(evutil_socket_t fd, short what, void *ctx)
 	(void)fd;
 	(void)what;
 	s->w->now_ns = 0;
-	event_del(&s->write_event);
+	event_del(s->write_event);
 	s->writing = false;
 	stream_write(s, "", 0);
 	if (s->fd >= 0 && !s->writing)
@@ -129,7 +129,6 @@ void stream_open(struct stream *s, struct worker *w, int fd)
 	if (!s->read_size)
 		s->read_size = 16384;
 	event_assign(&s->read_event, w->base, fd, EV_READ | EV_PERSIST, on_read, s);
-	event_assign(&s->write_event, w->base, fd, EV_WRITE | EV_PERSIST, on_write, s);
 }
 
 void stream_close(struct stream *s)
@@ -137,7 +136,9 @@ void stream_close(struct stream *s)
 	if (s->fd < 0)
 		return;
 	stop_reading(s);
-	event_del(&s->write_event); /* also when it was made active by hand */
+	if (s->write_event)
+		event_free(s->write_event);
+	s->write_event = NULL;
 	s->writing = false;
 	close(s->fd);
 	s->fd = -1;
@@ -158,18 +159,37 @@ void stream_read(struct stream *s, bool on)
 	}
 }
 
+/* True: there is one. */
+static bool has_write_event(struct stream *s)
+{
+	if (s->fd < 0)
+		return false;
+	if (!s->write_event)
+		s->write_event = event_new(s->w->base, s->fd, EV_WRITE | EV_PERSIST, on_write, s);
+	if (!s->write_event)
+		failed(s, ENOMEM);
+	return s->write_event;
+}
+
 void stream_await_write(struct stream *s)
 {
-	if (!s->writing && s->fd >= 0) {
-		event_add(&s->write_event, NULL);
+	if (!s->writing && has_write_event(s)) {
+		event_add(s->write_event, NULL);
 		s->writing = true;
 	}
+}
+
+void stream_kick(struct stream *s)
+{
+	if (has_write_event(s))
+		event_active(s->write_event, EV_WRITE, 0);
 }
 
 void stream_freeze(struct stream *s)
 {
 	event_del(&s->read_event);
-	event_del(&s->write_event);
+	if (s->write_event)
+		event_del(s->write_event);
 	s->reading = s->writing = false;
 }
 

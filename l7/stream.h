@@ -23,7 +23,7 @@ struct tls;
 struct stream {
 	int fd; /* -1: closed */
 	struct worker *w;
-	struct event read_event, write_event;
+	struct event read_event, *write_event; /* NULL until the socket is full for the first time: most never are */
 	bool reading, writing;
 	bool eof;    /* the peer sent FIN, or close_notify */
 	int error;   /* errno of a socket that broke; EPROTO: of its TLS */
@@ -42,6 +42,8 @@ void stream_open(struct stream *s, struct worker *w, int fd);
 void stream_close(struct stream *s);
 void stream_read(struct stream *s, bool on); /* pause and resume */
 void stream_await_write(struct stream *s);
+/* Sends and asks for more, as if the socket had room again, when this turn of the loop ends. */
+void stream_kick(struct stream *s);
 /* Whether a socket that is not read any more was reset. */
 bool stream_broken(struct stream *s);
 /* Opens what lies in raw, when there is room in `in` again. */
