@@ -229,7 +229,8 @@ unsigned exchange_new(struct worker *w, const struct exchange_request *r, struct
 	x->pipe[0] = x->pipe[1] = x->up[0] = x->up[1] = -1;
 	client = client_address(r->peer, &n_client, text);
 	memcpy(x->client_text, text, sizeof(text));
-	x->key.hash = route_key(conf, h, client, n_client);
+	if (conf->policy == POLICY_AFFINITY || conf->policy == POLICY_LARD) /* no other asks for it */
+		x->key.hash = route_key(conf, h, client, n_client);
 	x->pick = -1;
 	x->route = r->edge->first_route + at;
 	x->reason = REASONS;

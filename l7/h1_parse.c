@@ -317,6 +317,8 @@ bool h1_hop_by_hop(const char *name, size_t n)
 					    "transfer-encoding", "upgrade", "http2-settings" };
 	size_t i;
 
+	if (!n || !strchr("ckptuh", name[0] | 0x20)) /* most fields: told by one letter */
+		return false;
 	for (i = 0; i < sizeof(word) / sizeof(*word); i++)
 		if (strlen(word[i]) == n && !strncasecmp(word[i], name, n))
 			return true;
