@@ -27,41 +27,44 @@ static int queue_seq(int fd, int queue, uint32_t *seq)
 
 /* --- Addresses ------------------------------------------------------------------------------------------------ */
 
-/* An IPv4 connection of an IPv6 listener is IPv4. */
-static void from_sockaddr(const struct sockaddr_storage *ss, struct address *a, uint16_t *port)
-{
-	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)ss;
-	const struct sockaddr_in *in = (const struct sockaddr_in *)ss;
+union name {
+	struct sockaddr any;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+};
 
+/* An IPv4 connection of an IPv6 listener is IPv4. */
+static void from_name(const union name *n, struct address *a, uint16_t *port)
+{
 	memset(a, 0, sizeof(*a));
-	if (ss->ss_family == AF_INET) {
+	if (n->any.sa_family == AF_INET) {
 		a->family = AF_INET;
-		a->v4 = in->sin_addr;
-		*port = ntohs(in->sin_port);
+		a->v4 = n->v4.sin_addr;
+		*port = ntohs(n->v4.sin_port);
 		return;
 	}
-	*port = ntohs(in6->sin6_port);
+	*port = ntohs(n->v6.sin6_port);
 	a->family = AF_INET6;
-	a->v6 = in6->sin6_addr;
-	if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
+	a->v6 = n->v6.sin6_addr;
+	if (IN6_IS_ADDR_V4MAPPED(&n->v6.sin6_addr)) {
 		memset(a, 0, sizeof(*a));
 		a->family = AF_INET;
-		memcpy(&a->v4, in6->sin6_addr.s6_addr + 12, 4);
+		memcpy(&a->v4, n->v6.sin6_addr.s6_addr + 12, 4);
 	}
 }
 
 static int read_names(int fd, struct tcp_move *m)
 {
-	struct sockaddr_storage ss;
-	socklen_t len = sizeof(ss);
+	union name client = { .v6 = { 0 } }, vip = { .v6 = { 0 } };
+	socklen_t len = sizeof(client);
 
-	if (getpeername(fd, (struct sockaddr *)&ss, &len))
+	if (getpeername(fd, &client.any, &len))
 		return -errno;
-	from_sockaddr(&ss, &m->client, &m->client_port);
-	len = sizeof(ss);
-	if (getsockname(fd, (struct sockaddr *)&ss, &len))
+	len = sizeof(vip);
+	if (getsockname(fd, &vip.any, &len))
 		return -errno;
-	from_sockaddr(&ss, &m->vip, &m->vip_port);
+	from_name(&client, &m->client, &m->client_port);
+	from_name(&vip, &m->vip, &m->vip_port);
 	return m->client.family == m->vip.family ? 0 : -EPROTONOSUPPORT;
 }
 

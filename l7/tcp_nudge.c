@@ -101,6 +101,7 @@ size_t tcp_move_nudge(const struct tcp_move *m, uint8_t frame[TCP_MOVE_NUDGE_MAX
 
 size_t tcp_move_seed(int fd, const struct tcp_move *m, uint8_t frame[TCP_MOVE_SEED_MAX])
 {
+	static const uint8_t stamps[4] = { 1, 1, 8, 10 }; /* two of no operation, timestamps, 10 bytes */
 	uint32_t now, sum;
 	uint8_t *p;
 
@@ -108,7 +109,7 @@ size_t tcp_move_seed(int fd, const struct tcp_move *m, uint8_t frame[TCP_MOVE_SE
 		return 0;
 	memset(frame, 0, TCP_MOVE_SEED_MAX);
 	p = acknowledgement(m, frame, m->rcv_nxt, STAMPS, &sum);
-	memcpy(p + TCP, "\1\1\10\12", 4); /* two of no operation, timestamps, 10 bytes */
+	memcpy(p + TCP, stamps, sizeof(stamps));
 	put_be(p + TCP + 4, m->ts_recent, 4);
 	put_be(p + TCP + 8, now - (m->srtt_us + 500) / 1000, 4);
 	put_be(p + 16, fold(add(sum, p, TCP + STAMPS)), 2);
