@@ -21,7 +21,6 @@
 #include "flow.skel.h"
 #include "lb/packet.h"
 
-#define HANDLE 1
 #define POLL_MAX 4096 /* frames at a time */
 
 static uint64_t now_ns(void)
@@ -112,135 +111,7 @@ static int open_tap(struct rows *r)
 	return err ? err : dress_tap(r);
 }
 
-/* --- Programs ------------------------------------------------------------------------------------------------- */
-
-static int hook_on(const char *ifname, enum bpf_tc_attach_point point, int prog)
-{
-	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = HANDLE, .priority = ROWS_PRIORITY, .flags = BPF_TC_F_REPLACE);
-	libbpf_print_fn_t print;
-	int err;
-
-	hook.ifindex = (int)if_nametoindex(ifname);
-	if (!hook.ifindex)
-		return -ENODEV;
-	print = libbpf_set_print(NULL); /* it complains of a hook that is there already */
-	err = bpf_tc_hook_create(&hook);
-	libbpf_set_print(print);
-	if (err && err != -EEXIST)
-		return err;
-	hook.attach_point = point;
-	opts.prog_fd = prog;
-	return bpf_tc_attach(&hook, &opts);
-}
-
-static void hook_off(const char *ifname, enum bpf_tc_attach_point point)
-{
-	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .attach_point = point);
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = HANDLE, .priority = ROWS_PRIORITY);
-
-	hook.ifindex = (int)if_nametoindex(ifname);
-	if (hook.ifindex)
-		bpf_tc_detach(&hook, &opts);
-}
-
-/* The first error; the other links must work. */
-static int attach_links(struct rows *r)
-{
-	int in = bpf_program__fd(r->skel->progs.flow_ingress), out = bpf_program__fd(r->skel->progs.flow_egress);
-	int err, first = 0;
-	size_t i;
-
-	for (i = 0; i < r->n_links; i++) {
-		err = hook_on(r->link[i], BPF_TC_INGRESS, in);
-		if (!err)
-			err = hook_on(r->link[i], BPF_TC_EGRESS, out);
-		first = first ? first : err;
-	}
-	return first;
-}
-
-static void detach_link(const char *ifname)
-{
-	hook_off(ifname, BPF_TC_INGRESS);
-	hook_off(ifname, BPF_TC_EGRESS);
-}
-
-int rows_put_config(struct rows *r)
-{
-	uint32_t zero = 0;
-
-	return bpf_map__update_elem(r->skel->maps.flow_config, &zero, sizeof(zero), &r->config, sizeof(r->config), BPF_ANY);
-}
-
-int rows_hook_on(struct rows *r, const char *ifname)
-{
-	return hook_on(ifname, BPF_TC_INGRESS, bpf_program__fd(r->skel->progs.flow_ingress));
-}
-
-void rows_hook_off(const char *ifname)
-{
-	hook_off(ifname, BPF_TC_INGRESS);
-}
-
-bool rows_is_link(const struct rows *r, const char *ifname)
-{
-	size_t i;
-
-	for (i = 0; i < r->n_links && strcmp(r->link[i], ifname); i++)
-		;
-	return i < r->n_links;
-}
-
-static bool has_carrier(const struct rows *r, const char *ifname)
-{
-	struct ifreq ifr = { .ifr_flags = 0 };
-
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", ifname);
-	return !ioctl(r->ioctls, SIOCGIFFLAGS, &ifr) && ifr.ifr_flags & IFF_RUNNING;
-}
-
-/* What comes out of the TAP for another host leaves by the first link that can carry it. */
-static int choose_link(struct rows *r)
-{
-	struct ifreq ifr = { .ifr_flags = 0 };
-	const char *name;
-	uint32_t link;
-	size_t i;
-
-	for (i = 0; i < r->n_links && !has_carrier(r, r->link[i]); i++)
-		;
-	name = r->link[i < r->n_links ? i : 0];
-	link = if_nametoindex(name);
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
-	if (ioctl(r->ioctls, SIOCGIFHWADDR, &ifr))
-		memcpy(ifr.ifr_hwaddr.sa_data, r->mac, sizeof(r->mac));
-	if (link == r->config.link && !memcmp(r->config.mac, ifr.ifr_hwaddr.sa_data, sizeof(r->config.mac)))
-		return 0;
-	r->config.link = link;
-	memcpy(r->config.mac, ifr.ifr_hwaddr.sa_data, sizeof(r->config.mac));
-	return rows_put_config(r);
-}
-
-int rows_set_links(struct rows *r, const char (*link)[IF_NAMESIZE], size_t n_links)
-{
-	size_t i, j;
-	int err;
-
-	if (!n_links || n_links > ROWS_LINKS_MAX)
-		return -EINVAL;
-	for (i = 0; i < r->n_links; i++) {
-		for (j = 0; j < n_links && strcmp(r->link[i], link[j]); j++)
-			;
-		if (j == n_links)
-			detach_link(r->link[i]);
-	}
-	memcpy(r->link, link, n_links * sizeof(*link));
-	r->n_links = n_links;
-	err = attach_links(r);
-	choose_link(r);
-	return err;
-}
+/* --- Maps and programs -------------------------------------------------------------------------------------------- */
 
 static const char *const pin_name[] = { "rows", "flow_counts", "flow_peers", "flow_from" };
 #define N_PINS (sizeof(pin_name) / sizeof(*pin_name))
@@ -297,6 +168,13 @@ static bool has_peers(const struct rows *r)
 	return !bpf_map_get_next_key(bpf_map__fd(r->skel->maps.flow_peers), NULL, &host);
 }
 
+int rows_put_config(struct rows *r)
+{
+	uint32_t zero = 0;
+
+	return bpf_map__update_elem(r->skel->maps.flow_config, &zero, sizeof(zero), &r->config, sizeof(r->config), BPF_ANY);
+}
+
 int rows_open(uint16_t self, const char *pin_dir, const char (*link)[IF_NAMESIZE], size_t n_links, struct rows **out,
 	      char *why, size_t why_len)
 {
@@ -329,10 +207,10 @@ int rows_open(uint16_t self, const char *pin_dir, const char (*link)[IF_NAMESIZE
 	if ((err = open_tap(r)))
 		goto fail;
 	what = "the links' TC hooks";
-	choose_link(r);
+	rows_choose_link(r);
 	r->config.tunnel = has_peers(r);
 	if ((err = rows_put_config(r)) || (err = rows_hook_on(r, r->tap_name)) ||
-	    (err = attach_links(r)))
+	    (err = rows_attach_links(r)))
 		goto fail;
 	*out = r;
 	return 0;
@@ -348,7 +226,7 @@ void rows_close(struct rows *r, bool take_off)
 	size_t i;
 
 	for (i = 0; take_off && i < r->n_links; i++)
-		detach_link(r->link[i]);
+		rows_detach_link(r->link[i]);
 	if (take_off) {
 		unpin(r);
 		rmdir(r->pin_dir);
@@ -447,7 +325,8 @@ void rows_age(struct rows *r, uint64_t now_ms)
 {
 	held_age(r->held, now_ms);
 	rows_peers_age(r, now_ms);
-	choose_link(r);
+	rows_look_after_links(r, now_ms);
+	rows_choose_link(r);
 }
 
 int rows_fd(const struct rows *r)

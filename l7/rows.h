@@ -28,7 +28,7 @@ struct rows;
 int rows_open(uint16_t self, const char *pin_dir, const char (*link)[IF_NAMESIZE], size_t n_links, struct rows **out,
 	      char *why, size_t why_len);
 void rows_close(struct rows *r, bool take_off); /* take_off: filters and pins too; else rows forward on */
-/* Links that came, went, or were made anew; also puts back what somebody took off.  The first error; the others work. */
+/* Links that came or went.  The first error; the others work. */
 int rows_set_links(struct rows *r, const char (*link)[IF_NAMESIZE], size_t n_links);
 
 int rows_put(struct rows *r, const struct flow *f, const struct row *row); /* -E2BIG: full, nobody is evicted */
@@ -46,7 +46,8 @@ void rows_poll(struct rows *r, uint64_t now_ms);
 /* The flow's waiting packets, oldest first, go where its row says now: forwarded, or to this host's own stack without one. */
 void rows_release(struct rows *r, const struct flow *f);
 void rows_drop(struct rows *r, const struct flow *f);
-/* What has waited too long is dropped; which links have carrier is looked at.  Call it every 100 ms. */
+/* What has waited too long is dropped; links without our programs get them, and which have carrier is looked at.
+ * Call it every 100 ms. */
 void rows_age(struct rows *r, uint64_t now_ms);
 
 /* --- Owners that are not on our links (l7/flow.h, rule 5) ----------------------------------------------------- */

@@ -33,12 +33,19 @@ struct rows {
 	uint64_t released, late, dropped, too_big;
 	struct flow_config config;
 	struct peers peers;
+	uint64_t looked_ms;
 	uint8_t frame[ROWS_FRAME_MAX];
 };
 
+int rows_put_config(struct rows *r);
+
+/* rows_links.c */
+int rows_attach_links(struct rows *r); /* the first error; the others have their programs */
+void rows_detach_link(const char *ifname);
+int rows_choose_link(struct rows *r);
+void rows_look_after_links(struct rows *r, uint64_t now_ms);
 int rows_hook_on(struct rows *r, const char *ifname); /* the ingress program */
 void rows_hook_off(const char *ifname);
-int rows_put_config(struct rows *r);
 bool rows_is_link(const struct rows *r, const char *ifname);
 
 /* rows_peers.c */
