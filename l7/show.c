@@ -12,6 +12,7 @@
 #include "l7/l7d.h"
 #include "l7/object_server.h"
 #include "l7/rows.h"
+#include "l7/secret.h"
 #include "l7/tls.h"
 
 #define FLIGHTS_SHOWN 4096
@@ -180,6 +181,7 @@ void l7d_collect(void *ctx, struct metrics *m)
 {
 	static const char *const name[] = { "handshake", "head", "queue", "connect", "answer", "total" };
 	double bound[STATS_BOUNDS];
+	struct secret_counts keys;
 	struct l7d *d = ctx;
 	unsigned i, k, p;
 
@@ -190,6 +192,11 @@ void l7d_collect(void *ctx, struct metrics *m)
 	if (d->handoff)
 		collect_moves(d, m);
 	collect_rows(d, m);
+	secret_counts(&keys);
+	metric_family(m, "baton_l7_key_memory_bytes", METRIC_GAUGE,
+		      "Memory of TLS connections' keys: used; unlocked: what may be swapped, LimitMEMLOCK being too small.");
+	metric_sample(m, (double)keys.used, "state", "used", NULL);
+	metric_sample(m, (double)keys.unlocked, "state", "unlocked", NULL);
 	for (i = 0; i < STATS_BOUNDS; i++)
 		bound[i] = STATS_BOUND_FIRST_US * 1e-6 * (double)(1u << i);
 	metric_family(m, "baton_l7_phase_seconds", METRIC_HISTOGRAM, "Time of a request's phases.");
