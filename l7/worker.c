@@ -73,12 +73,14 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
 
 	(void)fd;
 	(void)what;
-	for (; w->wheel_ms + WHEEL_MS <= now; w->wheel_ms += WHEEL_MS) {
-		struct link *slot = &w->wheel[(w->wheel_ms / WHEEL_MS + 1) % WHEEL_SLOTS], due;
+	while (w->wheel_ms + WHEEL_MS <= now) {
+		struct link *slot, due;
 
+		w->wheel_ms += WHEEL_MS; /* first: what is set meanwhile, and due already, belongs into the next slot */
+		slot = &w->wheel[w->wheel_ms / WHEEL_MS % WHEEL_SLOTS];
 		if (ring_empty(slot))
 			continue;
-		due = *slot; /* apart, since timers set meanwhile may land in this slot */
+		due = *slot; /* apart, since a timer that is far off may land in this slot */
 		due.next->prev = due.prev->next = &due;
 		ring_init(slot);
 		while (!ring_empty(&due)) {

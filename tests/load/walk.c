@@ -463,5 +463,8 @@ int main(int argc, char **argv)
 				open_again(&conn[i]);
 	}
 	report(began);
+	fflush(stdout);
+	free(conn);
+	free(t.latency_us);
 	return t.wrong || (!o.again && (t.lost || t.answered < o.requests));
 }
