@@ -294,7 +294,7 @@ static void front_head(struct exchange *x, const struct answer *a, int64_t lengt
 {
 	struct client *c = x->client;
 	struct buffer plain = { 0 }, *to = c->s.tls ? &plain : &c->s.out;
-	char number[DECIMAL_MAX];
+	char number[DECIMAL_MAX] = "";
 	uint32_t i, room = 256 + a->n_reason;
 
 	/* One reservation for the whole head. */

@@ -17,6 +17,7 @@ int policy_round_robin(struct pool *p, const struct choice *c)
 		if (best < 0 || p->backend[i].current > p->backend[best].current)
 			best = (int)i;
 	}
-	p->backend[best].current -= sum;
+	if (best >= 0)
+		p->backend[best].current -= sum;
 	return best;
 }

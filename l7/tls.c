@@ -57,7 +57,7 @@ static int by_name(const void *a, const void *b)
 
 static SSL_CTX *find(const struct tls_context *t, const char *name)
 {
-	struct certificate key, *found;
+	struct certificate key = { 0 }, *found;
 	const char *dot;
 
 	if (strlen(name) >= sizeof(key.name) - 1)

@@ -66,7 +66,7 @@ static double least_ns(double have, int bed, const struct frame *f)
 
 static uint64_t count(int bed, enum verdict_reason reason)
 {
-	uint64_t by_reason[REASON_MAX];
+	uint64_t by_reason[REASON_MAX] = { 0 };
 	struct datapath_counters c = { .reason = by_reason, .n_reasons = REASON_MAX };
 
 	assert_int_equal(ops[bed]->counters(path[bed], &c), 0);

@@ -121,7 +121,7 @@ static void tricks_are_refused(void **state)
 static char *naive_path(const char *in)
 {
 	static char out[4096];
-	char copy[2048], decoded[2048], *part[512];
+	char copy[2048], decoded[2048], *part[512] = { NULL };
 	int n = 0, last_is_dots = 0;
 	char *o = decoded;
 

@@ -369,7 +369,7 @@ static int near_tear_down(void **state)
 
 static void describe(char *text, size_t len)
 {
-	uint64_t n[REASON_MAX];
+	uint64_t n[REASON_MAX] = { 0 };
 	struct datapath_counters c = { .reason = n, .n_reasons = REASON_MAX };
 
 	if (!path || ops->counters(path, &c))
