@@ -2,7 +2,8 @@
 /*
  * The module on a live host: swapped for the eBPF program and back, unloaded and loaded, attached and
  * detached, all in a loop under traffic whose every byte is verified, while the bucket has moved and
- * every packet of an old flow needs its detour (three_hosts.h).  No flow may end.
+ * every packet of an old flow needs its detour (three_hosts.h).  And taken off, or unloaded and loaded, with nothing in
+ * its place.  No flow may end.
  */
 #include <sys/wait.h>
 
@@ -69,20 +70,20 @@ static pid_t traffic(const struct connection *c, int stop, int other_end)
 	}
 }
 
-static void under_traffic(void (*round)(int))
+static void under_traffic(struct triple before, struct triple after, int rounds, void (*round)(int))
 {
 	struct connection c[PIPES];
 	int stop[2], i, status, broken = 0;
 	pid_t pid[PIPES];
 
 	assert_int_equal(pipe(stop), 0);
-	bucket_is(1, 0, 0);
+	bucket_is(before.host[0], before.host[1], before.host[2]);
 	for (i = 0; i < PIPES; i++)
 		c[i] = open_from(i & 1, 0);
-	bucket_is(2, 1, 0);
+	bucket_is(after.host[0], after.host[1], after.host[2]);
 	for (i = 0; i < PIPES; i++)
 		pid[i] = traffic(&c[i], stop[0], stop[1]);
-	for (i = 0; i < ROUNDS; i++)
+	for (i = 0; i < rounds; i++)
 		round(i);
 	close(stop[1]);
 	for (i = 0; i < PIPES; i++) {
@@ -110,7 +111,7 @@ static void replace(int i)
 static void replacing_the_module_breaks_nothing(void **state)
 {
 	(void)state;
-	under_traffic(replace);
+	under_traffic((struct triple){ { 1 } }, (struct triple){ { 2, 1 } }, ROUNDS, replace);
 	assert_true(reason_count(2, REASON_NO_COOKIE) > 0); /* it was the module that detoured, to the end */
 }
 
@@ -154,6 +155,76 @@ static void reattaching_at_rest_breaks_nothing(void **state)
 	close_all(c, PIPES);
 }
 
+/* What the client's kernel had to send again so far. */
+static unsigned long sent_again(void)
+{
+	char name[1024] = "", value[1024] = "", *n, *v, *n_end, *v_end;
+	unsigned long again = 0;
+	FILE *f;
+
+	enter(NS_CLIENT);
+	f = fopen("/proc/thread-self/net/snmp", "r");
+	assert_non_null(f);
+	while (fgets(name, sizeof(name), f) && fgets(value, sizeof(value), f)) {
+		if (strncmp(name, "Tcp:", 4))
+			continue;
+		n = strtok_r(name, " ", &n_end);
+		v = strtok_r(value, " ", &v_end);
+		for (; n && v; n = strtok_r(NULL, " ", &n_end), v = strtok_r(NULL, " ", &v_end))
+			if (!strcmp(n, "RetransSegs"))
+				again = strtoul(v, NULL, 10);
+	}
+	fclose(f);
+	return again;
+}
+
+/*
+ * With nothing in the module's place meanwhile: the flows are their owner's own, but come to it under [1,2], which
+ * without the module is a stranger's address.  What is lost while it is off, TCP repairs.
+ */
+static void off_and_on(int i)
+{
+	static const char device[1][IF_NAMESIZE] = { "eth0" };
+
+	(void)i;
+	enter(NS_HOST);
+	assert_int_equal(ops->set_devices(path[1], device, 0), 0);
+	usleep(10000);
+	assert_int_equal(ops->set_devices(path[1], device, 1), 0);
+	usleep(50000);
+}
+
+static void unload_and_load(int i)
+{
+	int id;
+
+	(void)i;
+	for (id = 1; id <= HOSTS; id++)
+		ops->close(path[id], false);
+	run("rmmod baton && insmod %s", getenv("KMOD"));
+	for (id = 1; id <= HOSTS; id++)
+		open_on(ops, id, &path[id]);
+	usleep(700000);
+}
+
+static void tcp_repairs_what_is_lost_while_it_is_off(void **state)
+{
+	unsigned long again = sent_again();
+
+	(void)state;
+	under_traffic((struct triple){ { 1 } }, (struct triple){ { 1, 2 } }, 40, off_and_on);
+	assert_true(sent_again() > again); /* else nothing was lost, and nothing proven */
+}
+
+static void tcp_repairs_what_is_lost_while_it_is_replaced(void **state)
+{
+	unsigned long again = sent_again();
+
+	(void)state;
+	under_traffic((struct triple){ { 1 } }, (struct triple){ { 1, 2 } }, 5, unload_and_load);
+	assert_true(sent_again() > again);
+}
+
 /* Nothing is held: loaded and unloaded, the module leaves no memory behind (the slabs it allocates from settle). */
 static long unreclaimable_kb(void)
 {
@@ -195,6 +266,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(replacing_the_module_breaks_nothing),
 		cmocka_unit_test(reattaching_at_rest_breaks_nothing),
+		cmocka_unit_test(tcp_repairs_what_is_lost_while_it_is_off),
+		cmocka_unit_test(tcp_repairs_what_is_lost_while_it_is_replaced),
 		cmocka_unit_test(nothing_leaks),
 	};
 
