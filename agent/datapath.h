@@ -47,7 +47,7 @@ struct datapath_ops {
 	/* The hosts to whom a packet without a known owner (later fragments, short ICMP quotes) is copied; self is skipped. */
 	int (*set_hosts)(struct datapath *d, const uint16_t *id, size_t n);
 	int (*set_detours)(struct datapath *d, bool on); /* the control of every claim: off, old flows break */
-	int (*counters)(struct datapath *d, struct datapath_counters *out);
+	int (*counters)(struct datapath *d, struct datapath_counters *out); /* -ESTALE: all it held is gone, open it anew */
 	int (*watch)(struct datapath *d, const struct datapath_watch *w, size_t n); /* replaces the set */
 	int (*watched)(struct datapath *d, struct datapath_watch *w, size_t n);	    /* fills owner and seen */
 	/* What would be decided for a frame (explain); nothing is sent. */

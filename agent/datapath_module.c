@@ -234,11 +234,18 @@ static int module_set_detours(struct datapath *d, bool on)
 
 /* --- Counters ------------------------------------------------------------------------------------------------ */
 
+struct got {
+	uint16_t self;
+	struct datapath_counters *out;
+};
+
 static int get_cb(const struct nlmsghdr *nlh, void *data)
 {
 	struct attributes a = attributes_of(nlh);
-	struct datapath_counters *out = data;
+	struct got *got = data;
+	struct datapath_counters *out = got->out;
 
+	got->self = a.at[BATON_ATTR_SELF] ? mnl_attr_get_u16(a.at[BATON_ATTR_SELF]) : HOST_NONE;
 	out->last_detour_in_ns = a.at[BATON_ATTR_LAST_IN] ? mnl_attr_get_u64(a.at[BATON_ATTR_LAST_IN]) : 0;
 	out->last_detour_out_ns = a.at[BATON_ATTR_LAST_OUT] ? mnl_attr_get_u64(a.at[BATON_ATTR_LAST_OUT]) : 0;
 	out->last_cookie_ns = a.at[BATON_ATTR_LAST_COOKIE] ? mnl_attr_get_u64(a.at[BATON_ATTR_LAST_COOKIE]) : 0;
@@ -279,8 +286,12 @@ static int counters_cb(const struct nlmsghdr *nlh, void *data)
 
 static int module_counters(struct datapath *d, struct datapath_counters *out)
 {
-	int err = ask(d, begin(d, d->family, BATON_CMD_GET, NLM_F_ACK), get_cb, out);
+	struct got got = { HOST_NONE, out };
+	int err = ask(d, begin(d, d->family, BATON_CMD_GET, NLM_F_ACK), get_cb, &got);
 
+	/* Unloaded (the family's number is nobody's), or loaded again, and knows nothing of us. */
+	if (err == -ENOENT || (!err && got.self != d->self))
+		return -ESTALE;
 	if (err || (!out->reason && !out->detour_to && !out->detour_from))
 		return err;
 	return ask(d, begin(d, d->family, BATON_CMD_COUNTERS, NLM_F_ACK), counters_cb, out);

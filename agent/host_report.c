@@ -59,14 +59,25 @@ static void add_proof(struct host *h, json_t *report, uint64_t now_ms)
 	json_object_set_new(report, "via_ms", number(r.age_ms));
 }
 
+static uint64_t later(uint64_t a_ns, uint64_t b_ns)
+{
+	return a_ns > b_ns ? a_ns : b_ns;
+}
+
 void host_read_counters(struct host *h)
 {
+	const struct datapath_counters before = h->counters;
+
 	h->counters.reason = h->reason;
 	h->counters.n_reasons = REASON_MAX;
 	h->counters.detour_to = h->detour_to;
 	h->counters.detour_from = h->detour_from;
 	if (h->datapath)
-		(void)h->ops->counters(h->datapath, &h->counters); /* the values before stand */
+		h->datapath_lost |= h->ops->counters(h->datapath, &h->counters) == -ESTALE; /* of any error: the values before stand */
+	/* Times do not go back: after a swap the new data path says "never" of what the old one has seen. */
+	h->counters.last_detour_in_ns = later(before.last_detour_in_ns, h->counters.last_detour_in_ns);
+	h->counters.last_detour_out_ns = later(before.last_detour_out_ns, h->counters.last_detour_out_ns);
+	h->counters.last_cookie_ns = later(before.last_cookie_ns, h->counters.last_cookie_ns);
 }
 
 static json_t *counters(const struct host *h)

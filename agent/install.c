@@ -46,8 +46,7 @@ static void pin_dir_of(const struct view *v, const struct host_conf *conf, char 
 	snprintf(dir, 256, "%s/%s-%s", base ? base : PIN_DIR, v->pop->name, conf->name);
 }
 
-static int fill(const struct datapath_ops *ops, struct datapath *d, const struct view *v, const struct devices *dev, char *why,
-		size_t why_len)
+static int fill_sets(const struct datapath_ops *ops, struct datapath *d, const struct view *v)
 {
 	uint16_t id[HOST_ID_MAX];
 	int err;
@@ -55,18 +54,42 @@ static int fill(const struct datapath_ops *ops, struct datapath *d, const struct
 	for (uint32_t i = 0; i < v->pop->n_hosts; i++)
 		id[i] = v->pop->host[i].id;
 	err = ops->set_vips(d, v->pop->vip, v->pop->n_vips);
-	if (!err)
-		err = ops->set_hosts(d, id, v->pop->n_hosts);
-	if (!err)
-		err = ops->set_devices(d, (const char(*)[IF_NAMESIZE])dev->ifname, dev->n);
+	return err ? err : ops->set_hosts(d, id, v->pop->n_hosts);
+}
+
+static int put_on(const struct datapath_ops *ops, struct datapath *d, const struct devices *dev)
+{
+	return ops->set_devices(d, (const char(*)[IF_NAMESIZE])dev->ifname, dev->n);
+}
+
+static int refused(int err, char *why, size_t why_len)
+{
 	if (err)
 		snprintf(why, why_len, "the data path does not take its VIPs, hosts or devices: %s", strerror(-err));
 	return err;
 }
 
+static int fill(const struct datapath_ops *ops, struct datapath *d, const struct view *v, const struct devices *dev, char *why,
+		size_t why_len)
+{
+	int err = fill_sets(ops, d, v);
+
+	return refused(err ? err : put_on(ops, d, dev), why, why_len);
+}
+
+static void use(struct host *h, const struct datapath_ops *ops, struct datapath *d)
+{
+	h->ops = ops;
+	h->datapath = d;
+	h->datapath_lost = false;
+	/* What a proof watches, it watches here from now on: an answer to its probes must not be taken for a stray segment. */
+	if (h->proof)
+		proof_rewatch(h->proof);
+}
+
 /*
- * The other data path takes over: it is on the devices before the first one is taken off, and both judge
- * alike.  The old one stays where the new one cannot be had.
+ * The other data path takes over: it knows all that the first one knows before it is on the devices, and is on
+ * them before the first one is taken off; both judge alike.  The old one stays where the new one cannot be had.
  */
 static int swap_datapath(struct host *h, const struct view *v, const struct host_conf *conf, const char *pin_dir,
 			 const struct devices *dev, char *why, size_t why_len)
@@ -80,18 +103,34 @@ static int swap_datapath(struct host *h, const struct view *v, const struct host
 		return -ENOTSUP;
 	err = ops->set_detours(d, !h->detours_off);
 	if (!err)
-		err = fill(ops, d, v, dev, why, why_len);
-	if (err) {
-		ops->close(d, true);
-		return err;
+		err = fill_sets(ops, d, v);
+	if (!err) {
+		host_read_counters(h); /* the times of the old one's last detours stand */
+		use(h, ops, d);
+		err = put_on(ops, d, dev);
 	}
-	if (h->proof && proof_running(h->proof)) /* what it watches, it watches in the old one */
-		proof_stop(h->proof);
-	h->ops = ops;
-	h->datapath = d;
+	if (err) {
+		use(h, old_ops, old);
+		ops->close(d, true);
+		return refused(err, why, why_len);
+	}
 	old_ops->close(old, true);
 	log_notice("data path: %s instead of %s", ops->name, old_ops->name);
 	return 0;
+}
+
+/* The module was unloaded.  What can be had is opened as at the start; asking for the module loads it, if it is installed. */
+static void forget_lost_datapath(struct host *h)
+{
+	if (!h->datapath_lost)
+		return;
+	log_error("data path: the %s is gone, with all it held; who unloads it while it is in use breaks connections", h->ops->name);
+	if (h->proof && proof_running(h->proof))
+		proof_stop(h->proof);
+	h->ops->close(h->datapath, false);
+	h->ops = NULL;
+	h->datapath = NULL;
+	h->datapath_lost = false;
 }
 
 static int datapath_install(struct host *h, const struct view *v, const struct host_conf *conf, char *why, size_t why_len)
@@ -100,13 +139,18 @@ static int datapath_install(struct host *h, const struct view *v, const struct h
 	char pin_dir[256];
 	int err;
 
+	forget_lost_datapath(h);
 	pin_dir_of(v, conf, pin_dir);
 	snprintf(h->rows_dir, sizeof(h->rows_dir), "%s-rows", pin_dir);
 	for (size_t i = 0; i < h->links.n; i++)
 		if (h->links.link[i].ifindex)
 			memcpy(dev.ifname[dev.n++], h->links.link[i].ifname, IF_NAMESIZE);
 	if (h->datapath && !datapath_fits(conf->datapath, h->ops)) {
+		char ignored[128];
+
 		err = swap_datapath(h, v, conf, pin_dir, &dev, why, why_len);
+		if (err) /* the one that stays follows the rest of the configuration meanwhile */
+			(void)fill(h->ops, h->datapath, v, &dev, ignored, sizeof(ignored));
 	} else {
 		bool first = !h->datapath;
 
@@ -114,9 +158,13 @@ static int datapath_install(struct host *h, const struct view *v, const struct h
 			h->ops = datapath_open(conf->datapath, h->self, pin_dir, why, why_len, &h->datapath);
 		if (!h->ops)
 			return -ENOTSUP;
+		if (first && h->detours_off)
+			(void)h->ops->set_detours(h->datapath, false);
 		err = fill(h->ops, h->datapath, v, &dev, why, why_len);
 		if (first && !err)
 			datapath_take_off_other(h->ops, h->self, pin_dir, (const char(*)[IF_NAMESIZE])dev.ifname, dev.n);
+		if (first && !err && h->proof)
+			host_proof_update(h, v, VIEW_POP);
 	}
 	for (size_t i = 0; i < h->links.n && !err; i++)
 		h->attached[i] = h->links.link[i].ifindex;
@@ -127,7 +175,7 @@ static int datapath_install(struct host *h, const struct view *v, const struct h
 /* An interface that was taken away and came back has the same name, but no data path on it. */
 static bool devices_changed(const struct host *h)
 {
-	if (h->n_attached != h->links.n)
+	if (h->n_attached != h->links.n || h->datapath_lost)
 		return true;
 	for (size_t i = 0; i < h->links.n; i++)
 		if (h->attached[i] != h->links.link[i].ifindex)

@@ -305,6 +305,17 @@ void proof_renew(struct proof *p, uint64_t index)
 	p->round_due_ms = 0; /* also when this round is not complete: a peer that never answers must not hold it up */
 }
 
+void proof_rewatch(struct proof *p)
+{
+	int err;
+
+	if (!p->is_running || p->complete)
+		return; /* nothing is watched */
+	err = p->io.watch(p->ctx, p->watch, unseen(p));
+	if (err)
+		fault(p, err);
+}
+
 void proof_stop(struct proof *p)
 {
 	int err = p->is_running ? p->io.watch(p->ctx, NULL, 0) : 0;

@@ -61,6 +61,8 @@ void proof_begin(struct proof *p, uint64_t index, uint32_t time_wait_ms, uint64_
 void proof_renew(struct proof *p, uint64_t index);
 /* Nobody needs a proof: nothing is watched, listed or probed until the next begin. */
 void proof_stop(struct proof *p);
+/* The data path is another one: what is watched is watched there.  What the old one saw last is seen or probed again. */
+void proof_rewatch(struct proof *p);
 bool proof_running(const struct proof *p);
 /* Does what is due.  Milliseconds until the next call. */
 uint32_t proof_step(struct proof *p, uint64_t now_ms);
