@@ -218,6 +218,20 @@ http {{ access_log off; sendfile on; keepalive_requests 1000000; default_type ap
         """Of the daemon itself: nsenter has become it."""
         return self.children["h%d" % i].pid
 
+    def stop(self, i):
+        """It stands still, all of its threads: a signal alone does not wait for that."""
+        os.kill(self.pid(i), signal.SIGSTOP)
+        def still():
+            for task in os.listdir("/proc/%d/task" % self.pid(i)):
+                with open("/proc/%d/task/%s/stat" % (self.pid(i), task)) as f:
+                    if f.read().rsplit(")", 1)[1].split()[0] != "T":
+                        return False
+            return True
+        wait("h%d stands still" % i, still, 5)
+
+    def go_on(self, i):
+        os.kill(self.pid(i), signal.SIGCONT)
+
     def end(self, i, sig=signal.SIGTERM):
         p = self.children.pop("h%d" % i)
         p.send_signal(sig)
