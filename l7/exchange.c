@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "l7/access.h"
+#include "l7/client.h"
 #include "l7/decimal.h"
 #include "l7/handoff.h"
 #include "l7/hash.h"
@@ -633,8 +634,10 @@ void exchange_input(struct exchange *x)
 			ended(x);
 			break;
 		}
-		if (x->state == EXCHANGE_ANSWERED)
+		if (x->state == EXCHANGE_ANSWERED) {
 			await_answer(x); /* progress */
+			stream_flush(&x->owner->s); /* a head whose body is not there yet, an event whose next one is not */
+		}
 		stream_read(s, true);
 		break;
 	case PUMP_BLOCKED:
