@@ -311,9 +311,13 @@ void l7_checks_repeat(struct l7_checks *c)
 
 void l7_checks_free(struct l7_checks *c)
 {
+	struct link *l, *next;
+
 	if (!c)
 		return;
-	while (!ring_empty(&c->ring))
-		one_free(LINK_OF(c->ring.next, struct one, link));
+	for (l = c->ring.next; l != &c->ring; l = next) {
+		next = l->next;
+		one_free(LINK_OF(l, struct one, link));
+	}
 	free(c);
 }
