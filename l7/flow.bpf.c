@@ -66,7 +66,7 @@ static __always_inline void count(__u32 what)
 
 /* What a row says, all of one moment. */
 struct said {
-	__u16 owner;
+	__u16 owner, ending;
 	__u8 state;
 };
 
@@ -89,6 +89,7 @@ static __always_inline enum found find_row(const struct flow *f, __u64 now, stru
 			return FOUND_NONE;
 		said->owner = *(volatile __u16 *)&r->owner;
 		said->state = *(volatile __u8 *)&r->state;
+		said->ending = *(volatile __u16 *)&r->ending;
 		deadline = *(volatile __u64 *)&r->deadline_ns;
 		if (deadline && now >= deadline) {
 			count(FLOW_EXPIRED);
@@ -380,7 +381,7 @@ int flow_ingress(struct __sk_buff *skb)
 		count(FLOW_HELD);
 		return (int)bpf_redirect(c->tap, 0);
 	}
-	if (said.state == ROW_CLOSING && is_syn(&p)) {
+	if ((said.state == ROW_CLOSING || said.ending) && is_syn(&p)) {
 		bpf_map_delete_elem(&rows, &p.flow); /* the port is used again: the next connection is nobody's yet */
 		count(FLOW_REMOVED);
 		return TC_ACT_UNSPEC;
@@ -389,6 +390,8 @@ int flow_ingress(struct __sk_buff *skb)
 		count(FLOW_SELF);
 		return TC_ACT_UNSPEC;
 	}
+	if (p.tcp_flags & (TCP_FLAG_BIT_FIN | TCP_FLAG_BIT_RST) && !(p.shape & PACKET_ICMP_ERROR))
+		*(volatile __u16 *)&r->ending = 1;
 	note(r, &eth, c->self, now);
 	return forward(skb, &p, said.owner, c);
 }

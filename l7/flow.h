@@ -47,7 +47,7 @@ struct row {
 	__u16 through; /* the bucket's owner when the last packet came; HOST_NONE: none came yet */
 	__u8 state;    /* enum row_state */
 	__u8 dropped;  /* HOLD: what of ours was dropped on its way out: enum row_dropped bits */
-	__u16 zero;
+	__u16 ending;  /* FWD: the client has sent its FIN or RST; then a SYN is another connection's, and removes the row */
 	__u32 inc;     /* of the owner's incarnation the low half: a restart finds out whether the owner has restarted too */
 };
 

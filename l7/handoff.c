@@ -673,6 +673,8 @@ static bool uploads(const struct client *c, size_t head_len)
 
 	if (c->body == BODY_NONE)
 		return false;
+	if (c->expect && !more && !c->s.raw.data)
+		return false; /* it waits for a 100, which the receiver says as well */
 	return c->body == BODY_CHUNKED || c->body_left > more;
 }
 

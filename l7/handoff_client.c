@@ -238,7 +238,7 @@ static int take_bytes(struct buffer *b, const struct move_bytes *from)
 }
 
 /* The socket lives; what its send buffer did not take goes before what was never in a socket. */
-static int revive(const struct place *p, struct client *c, int fd, const struct tcp_move *m)
+static int revive(struct place *p, struct client *c, int fd, const struct tcp_move *m)
 {
 	uint8_t frame[TCP_MOVE_SEED_MAX];
 	size_t left = 0;

@@ -88,14 +88,17 @@ static int put(const struct place *p)
 	return rows_put(p->h->host->rows, &p->flow, &row);
 }
 
-void row_sync(const struct place *p)
+void row_sync(struct place *p)
 {
 	struct row now;
 	int err = 0;
 
-	/* The client may have used its port again meanwhile: what is another connection's stays. */
-	if (!rows_get(p->h->host->rows, &p->flow, &now) && now.cid != p->cid)
+	/* The client may have used its port again meanwhile: its SYN has removed the row, and what is there is another
+	 * connection's. */
+	if (rows_get(p->h->host->rows, &p->flow, &now) || now.cid != p->cid) {
+		p->row = (struct move_row){ .state = ROW_NONE, .deadline_ms = UINT64_MAX };
 		return;
+	}
 	if (p->row.state == ROW_NONE)
 		rows_delete(p->h->host->rows, &p->flow);
 	else
