@@ -248,6 +248,7 @@ static void collect(struct proof *p)
 
 static void list(struct proof *p)
 {
+	size_t n;
 	int err;
 
 	p->sockets = p->overflow = 0;
@@ -265,7 +266,8 @@ static void list(struct proof *p)
 	forget_the_absent(p);
 	if (!p->added)
 		return;
-	err = p->io.watch(p->ctx, p->watch, unseen(p));
+	n = unseen(p); /* first: it may move p->watch */
+	err = p->io.watch(p->ctx, p->watch, n);
 	if (err)
 		fault(p, err);
 }
@@ -307,11 +309,13 @@ void proof_renew(struct proof *p, uint64_t index)
 
 void proof_rewatch(struct proof *p)
 {
+	size_t n;
 	int err;
 
 	if (!p->is_running || p->complete)
 		return; /* nothing is watched */
-	err = p->io.watch(p->ctx, p->watch, unseen(p));
+	n = unseen(p); /* first: it may move p->watch */
+	err = p->io.watch(p->ctx, p->watch, n);
 	if (err)
 		fault(p, err);
 }
