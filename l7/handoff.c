@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -341,6 +342,7 @@ static void import(struct handoff *h, struct move_recv *r, const struct move_let
 		stream_thaw(&c->s);
 		h1_input(c); /* may end it, or move it on */
 	}
+	spare_make(h, p->flow.family == FLOW_V6 ? AF_INET6 : AF_INET);
 }
 
 /* Our own earlier move of it, which its heir's offer answers. */
@@ -960,6 +962,7 @@ void handoff_attach(struct worker *w, void *arg)
 	for (i = 0; i < PLACE_CHAINS; i++)
 		ring_init(&h->chain[i]);
 	ring_init(&h->all);
+	h->spare[0] = h->spare[1] = -1;
 	ring_init(&h->apps);
 	h->memory = move_memory_new(h->self, h->host->inc, REMEMBERED, HOST_ID_MAX);
 	if (!h->memory)
@@ -987,6 +990,9 @@ void handoff_detach(struct worker *w)
 	apps_end(h);
 	while (!ring_empty(&h->all))
 		place_end(LINK_OF(h->all.next, struct place, all));
+	for (int i = 0; i < 2; i++)
+		if (h->spare[i] >= 0)
+			close(h->spare[i]);
 	w->handoff = NULL;
 	tls_identity_free(h->tls);
 	move_memory_free(h->memory);

@@ -292,6 +292,22 @@ static uint8_t make_client(struct handoff *h, struct place *p, const struct move
 	return 0;
 }
 
+int spare_take(struct handoff *h, int family)
+{
+	int *spare = &h->spare[family == AF_INET6], fd = *spare;
+
+	*spare = -1;
+	return fd >= 0 ? fd : tcp_move_socket(family);
+}
+
+void spare_make(struct handoff *h, int family)
+{
+	int *spare = &h->spare[family == AF_INET6];
+
+	if (*spare < 0)
+		*spare = tcp_move_socket(family);
+}
+
 uint8_t thaw(struct handoff *h, struct place *p, const struct move_letter *l)
 {
 	const struct edge *e = edge_of(h, &l->section[SECTION_TCP]);
@@ -301,7 +317,7 @@ uint8_t thaw(struct handoff *h, struct place *p, const struct move_letter *l)
 
 	if (!e || tcp_move_get(l->section[SECTION_TCP].p, l->section[SECTION_TCP].n, &m))
 		return REFUSE_STATE;
-	fd = tcp_move_socket(m.vip.family);
+	fd = spare_take(h, m.vip.family);
 	err = fd < 0 ? fd : tcp_move_import(fd, &m);
 	if (err) {
 		if (fd >= 0)

@@ -91,6 +91,7 @@ struct handoff {
 	uint32_t n_places, n_arrived;
 	uint64_t serial[HOST_ID_MAX + 1];
 	struct move_backoff backoff[HOST_ID_MAX + 1];
+	int spare[2]; /* a socket to import into, IPv4 and IPv6, made while there was time; negative: none */
 	uint8_t why; /* of the refusal that is being said */
 	uint64_t letter_ns; /* when the letter came that is being answered */
 	uint64_t n_flights;
@@ -124,6 +125,8 @@ int offer(struct place *p);		      /* sent, or as carrier_send or tcp_move_refre
 uint8_t thaw(struct handoff *h, struct place *p, const struct move_letter *l);
 /* Could thaw() do it, as far as can be known?  0 or enum move_refusal. */
 uint8_t could_thaw(struct handoff *h, const struct move_letter *l);
+int spare_take(struct handoff *h, int family); /* as tcp_move_socket */
+void spare_make(struct handoff *h, int family);
 void flow_of(const struct client *c, struct flow *f);
 /* The same to a program of this host, with the descriptor in TCP's place; and what it gives back, or NULL (fd is closed). */
 int offer_here(struct place *p, int to);
