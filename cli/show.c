@@ -335,7 +335,7 @@ static int run(int argc, char **argv)
 		{ "all", 'a', OPTION_FLAG, &all, NULL, "buckets: a line each, with the history" },
 		{ "last", 'n', OPTION_NUMBER, &last, "N", "log: that many entries (20)" },
 		{ "host", 0, OPTION_TEXT, &host, "NAME", "flows, rows: of one host only" },
-		{ "limit", 0, OPTION_NUMBER, &limit, "N", "flows, rows, connections: at most that many of each host (100)" },
+		{ "limit", 0, OPTION_NUMBER, &limit, "N", "flows, rows, connections, moves: at most that many of each host (100)" },
 		{ 0 },
 	};
 

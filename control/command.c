@@ -34,7 +34,7 @@ static void refuse_full(const struct control *c, struct command_reply *r, const 
 	const struct triple *t = &c->pending.table.bucket[plan->refused_bucket].triple;
 	const struct pop *pop = c->pending.view.pop;
 
-	refuse(r, "wait until older flows have ended (baton show buckets), migrate them, or use --force, which breaks the oldest",
+	refuse(r, "wait until older flows have ended (baton show buckets), or use --force, which breaks the oldest",
 	       "%zu buckets cannot move: bucket %u names %s, %s and %s already, and none of them may take it", plan->n_refused,
 	       plan->refused_bucket, host_name(pop, t->host[0]), host_name(pop, t->host[1]), host_name(pop, t->host[2]));
 }
