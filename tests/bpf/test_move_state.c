@@ -4,6 +4,7 @@
  * the same; what is refused, and that a refused connection goes on unharmed; what a lost first flight costs.
  */
 #include <linux/tcp.h>
+#include <sys/ioctl.h>
 
 #include "l7/tcp_bpf.h"
 #include "tests/bpf/move_bed.h"
