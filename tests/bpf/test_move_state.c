@@ -207,6 +207,17 @@ static void same_struct(struct tcp_move *a, struct tcp_move *b)
 	assert_memory_equal(left, right, sizeof(left));
 }
 
+/* n bytes are in the server's queue. */
+static void arrived(const struct conn *c, int n)
+{
+	uint64_t end = now_ms() + 5000;
+	int waiting = 0;
+
+	while (!ioctl(c->server, FIONREAD, &waiting) && waiting < n && now_ms() < end)
+		usleep(1000);
+	assert_int_equal(waiting, n);
+}
+
 static void compare(int family, uint16_t port)
 {
 	struct tcp_move by_read, by_options;
@@ -220,7 +231,7 @@ static void compare(int family, uint16_t port)
 			set_option(c.server, SOL_SOCKET, SO_KEEPALIVE, 1);
 			set_option(c.server, IPPROTO_TCP, TCP_KEEPIDLE, 60);
 			say(&c, 0, 3000);
-			usleep(10000);
+			arrived(&c, 3000);
 			put_row(&c, 0, ROW_HOLD, 0); /* what is said now stays unacknowledged */
 			say(&c, 1, 8000);
 		}
@@ -418,14 +429,11 @@ static void states_are_refused(void **state)
 static void queues_are_refused(void **state)
 {
 	struct conn c;
-	int waiting = 0;
-	uint64_t end;
 
 	(void)state;
 	connect_client(&c, AF_INET, 4132, true);
 	say(&c, 0, 5000);
-	for (end = now_ms() + 5000; !ioctl(c.server, FIONREAD, &waiting) && waiting < 5000 && now_ms() < end;)
-		usleep(1000);
+	arrived(&c, 5000);
 	refused(&c, 4999, -EMSGSIZE);
 	assert_int_equal(settle(&c), 0);
 	put_row(&c, 0, ROW_HOLD, 0);
