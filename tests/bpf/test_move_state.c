@@ -4,6 +4,7 @@
  * the same; what is refused, and that a refused connection goes on unharmed; what a lost first flight costs.
  */
 #include <linux/tcp.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 
 #include "l7/tcp_bpf.h"
@@ -399,6 +400,17 @@ static void moves_now(struct conn *c)
 	goes_on(c);
 }
 
+enum { FIN_WAIT2 = 5, CLOSE_WAIT = 8 }; /* of tcpi_state: netinet/tcp.h has the names, and not beside linux/tcp.h */
+
+static void turned(const struct conn *c, int state)
+{
+	uint64_t end = now_ms() + 5000;
+
+	while (info_of(c->server).tcpi_state != state && now_ms() < end)
+		usleep(1000);
+	assert_int_equal(info_of(c->server).tcpi_state, state);
+}
+
 static void states_are_refused(void **state)
 {
 	struct tcp_move m;
@@ -409,8 +421,8 @@ static void states_are_refused(void **state)
 	assert_true(tcp_move_export(c.listener[0], QUEUE, &m) == -ENOTCONN); /* and is a listener still: */
 	goes_on(&c);
 	shutdown(c.client, SHUT_WR);
-	usleep(20000);
-	refused(&c, QUEUE, -ENOTCONN); /* CLOSE_WAIT */
+	turned(&c, CLOSE_WAIT);
+	refused(&c, QUEUE, -ENOTCONN);
 	say(&c, 1, 5000);
 	assert_int_equal(settle(&c), 0);
 	disconnect_client(&c);
@@ -418,8 +430,8 @@ static void states_are_refused(void **state)
 	connect_client(&c, AF_INET6, 4131, true);
 	goes_on(&c);
 	shutdown(c.server, SHUT_WR);
-	usleep(20000);
-	refused(&c, QUEUE, -ENOTCONN); /* FIN_WAIT2 */
+	turned(&c, FIN_WAIT2);
+	refused(&c, QUEUE, -ENOTCONN);
 	say(&c, 0, 2000);
 	assert_int_equal(settle(&c), 0);
 	disconnect_client(&c);
@@ -479,14 +491,16 @@ static void disorder_is_refused(void **state)
 
 static void urgent_is_refused(void **state)
 {
+	struct pollfd urgent = { .events = POLLPRI };
 	struct conn c;
 	char byte;
 
 	(void)state;
 	connect_client(&c, AF_INET, 4134, true);
+	urgent.fd = c.server;
 	goes_on(&c);
 	assert_int_equal(send(c.client, "!", 1, MSG_OOB), 1);
-	usleep(20000);
+	assert_int_equal(poll(&urgent, 1, 5000), 1);
 	refused(&c, QUEUE, -EAGAIN);
 	assert_int_equal(recv(c.server, &byte, 1, MSG_OOB), 1);
 	goes_on(&c);
