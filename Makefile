@@ -142,7 +142,7 @@ JOBS ?= $(shell nproc)
 SUITES := unit golden model bpf vm netns l7 fuzz-short san
 AGAIN = $(MAKE) --no-print-directory
 
-.PHONY: help deps check unit golden model bpf vm netns l7 fuzz-short fuzz san fuzz-build tests-build demo check-kasan bench-l4 bench-kmod bench-http bench-handoff
+.PHONY: help deps check unit golden model bpf vm netns l7 fuzz-short fuzz san fuzz-build tests-build demo vm-long check-kasan bench-l4 bench-kmod bench-http bench-handoff
 help:
 	@echo 'sudo make demo    install what is missing, build, raise a POP, drain all of it under load (4 minutes)'
 	@echo 'sudo make check   install what is missing, build, run every test (15 minutes)'
@@ -152,6 +152,7 @@ help:
 	@echo 'make bpf          eBPF programs under TEST_RUN   make netns       whole POPs in network namespaces [T=NAME]'
 	@echo "make model        the hand-off's protocol in spin: it holds, and fails without any one of its safeguards"
 	@echo 'make vm           the kernel module on two stock kernels, in VMs    make bench-kmod  module against eBPF'
+	@echo 'make vm-long      the data path of a live POP is changed, eBPF to module and back, under load, in a VM'
 	@echo 'make check-kasan  the module under KASAN, lockdep and kmemleak (builds a kernel once)'
 	@echo 'make san          unit tests, ASan and UBSan     make fuzz-short  every decoder, some seconds'
 	@echo 'make l7           layer 7 against real programs  make bench-http  against nginx and HAProxy, 6 minutes'
@@ -222,6 +223,9 @@ bench-l4: all $(BENCH)
 	@tests/bench/run l4
 bench-kmod: all $(BENCH)
 	@tests/bench/run kmod
+# Of the virtual machines' tests what takes minutes: not a part of check.
+vm-long: all
+	@tests/vm/live_swap
 # The module on a kernel with KASAN, lockdep and kmemleak, which is built once; not a part of check.
 check-kasan: $(VMTEST) $(BPFTEST) all
 	@tests/vm/kasan
