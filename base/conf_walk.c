@@ -162,7 +162,24 @@ static char *item_key(const struct conf_field *f, const void *root, const void *
 	return conf_format("%s", buf);
 }
 
-static const void *find_item(const struct conf_field *f, const void *root, const void *object, const char *key)
+/* Edges of one VIP, routes of one host: items may be called alike.  How many before this one are? */
+static unsigned namesakes(const struct conf_field *f, const void *root, const void *object, uint32_t before, const char *key)
+{
+	unsigned n = 0;
+	uint32_t i;
+
+	for (i = 0; i < before; i++) {
+		const char *item = items(object, f) + f->size * i;
+		char *other = belongs(f, item) ? item_key(f, root, item) : NULL;
+
+		n += other && !strcmp(other, key);
+		free(other);
+	}
+	return n;
+}
+
+/* The one of that name which so many namesakes precede. */
+static const void *find_item(const struct conf_field *f, const void *root, const void *object, const char *key, unsigned nth)
 {
 	const void *found = NULL;
 	uint32_t i;
@@ -171,7 +188,7 @@ static const void *find_item(const struct conf_field *f, const void *root, const
 		const char *item = items(object, f) + f->size * i;
 		char *other = belongs(f, item) ? item_key(f, root, item) : NULL;
 
-		if (other && !strcmp(other, key))
+		if (other && !strcmp(other, key) && !nth--)
 			found = item;
 		free(other);
 	}
@@ -202,11 +219,13 @@ static void diff_items(struct walk *w, const struct conf_field *f, const void *f
 		const char *item = items(from, f) + f->size * i;
 		char *key = belongs(f, item) ? item_key(f, w->from, item) : NULL, *below;
 		const void *other;
+		unsigned nth;
 
 		if (!key)
 			continue;
-		other = find_item(f, w->to, to, key);
-		below = conf_format("%s%s %s", path, label, key);
+		nth = namesakes(f, w->from, from, i, key);
+		other = find_item(f, w->to, to, key, nth);
+		below = nth ? conf_format("%s%s %s#%u", path, label, key, nth + 1) : conf_format("%s%s %s", path, label, key);
 		if (!other) {
 			change(w, conf_format("%s%s", path, label), key, NULL, f->fixed);
 		} else if (f->shape == CONF_MAP) {
@@ -226,7 +245,7 @@ static void diff_items(struct walk *w, const struct conf_field *f, const void *f
 		const char *item = items(to, f) + f->size * i;
 		char *key = belongs(f, item) ? item_key(f, w->to, item) : NULL;
 
-		if (key && !find_item(f, w->from, from, key))
+		if (key && !find_item(f, w->from, from, key, namesakes(f, w->to, to, i, key)))
 			change(w, conf_format("%s%s", path, label), NULL, key, f->fixed);
 		free(key);
 	}
