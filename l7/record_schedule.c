@@ -228,14 +228,25 @@ static int init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in, const O
 
 /* --- loading ------------------------------------------------------------------------------------------------- */
 static const char *properties;
+static OSSL_PROVIDER *loaded;
+
+static void unload(void)
+{
+	OSSL_PROVIDER_unload(loaded);
+	loaded = NULL;
+}
 
 static void load(void)
 {
 	EVP_KDF *kdf;
 
 	/* Beside the providers that there are, not in their place. */
-	if (!OSSL_PROVIDER_add_builtin(NULL, NAME, init) || !OSSL_PROVIDER_try_load(NULL, NAME, 1))
+	if (!OSSL_PROVIDER_add_builtin(NULL, NAME, init))
 		return;
+	loaded = OSSL_PROVIDER_try_load(NULL, NAME, 1);
+	if (!loaded)
+		return;
+	OPENSSL_atexit(unload); /* OpenSSL frees its own reference when the process ends; this one is ours */
 	kdf = EVP_KDF_fetch(NULL, "TLS13-KDF", PROPERTIES);
 	if (kdf && !strcmp(OSSL_PROVIDER_get0_name(EVP_KDF_get0_provider(kdf)), NAME))
 		properties = PROPERTIES;
