@@ -227,15 +227,7 @@ static void front_pull(struct exchange *x)
 /* --- the answer ---------------------------------------------------------------------------------------------- */
 static void put_field(struct buffer *b, const char *name, size_t n_name, const char *value, size_t n_value)
 {
-	uint8_t *at = buffer_reserve(b, n_name + n_value + 4, STREAM_OUT_MAX);
-
-	if (!at)
-		return;
-	memcpy(at, name, n_name);
-	memcpy(at + n_name, ": ", 2);
-	memcpy(at + n_name + 2, value, n_value);
-	memcpy(at + n_name + 2 + n_value, "\r\n", 2);
-	buffer_commit(b, n_name + n_value + 4);
+	h1_put_field(b, name, n_name, value, n_value, STREAM_OUT_MAX);
 }
 
 static void put_status(struct buffer *b, const struct answer *a)

@@ -324,3 +324,20 @@ bool h1_hop_by_hop(const char *name, size_t n)
 			return true;
 	return false;
 }
+
+void h1_put_field(struct buffer *to, const char *name, size_t n_name, const char *value, size_t n_value, size_t max)
+{
+	uint8_t *at = buffer_reserve(to, n_name + n_value + 4, max);
+
+	if (!at)
+		return;
+	memcpy(at, name, n_name);
+	at += n_name;
+	*at++ = ':';
+	*at++ = ' ';
+	memcpy(at, value, n_value);
+	at += n_value;
+	*at++ = '\r';
+	*at = '\n';
+	buffer_commit(to, n_name + n_value + 4);
+}

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "l7/buffer.h"
 #include "l7/head.h"
 
 #define ANSWER_FIELDS_MAX 128
@@ -50,5 +51,8 @@ int h1_answer(struct answer *a, const uint8_t *p, size_t n, const char **why);
 
 /* Fields that belong to one connection and are not sent on (RFC 9110 7.6.1). */
 bool h1_hop_by_hop(const char *name, size_t n);
+
+/* "name: value\r\n", whole or, where `to` would grow beyond max, not at all. */
+void h1_put_field(struct buffer *to, const char *name, size_t n_name, const char *value, size_t n_value, size_t max);
 
 #endif
