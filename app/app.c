@@ -76,7 +76,7 @@ struct baton_app *baton_app_open(const char *path)
 	errno = ENAMETOOLONG;
 	if (strlen(path) >= sizeof(app->at.sun_path))
 		goto fail;
-	strcpy(app->at.sun_path, path);
+	memcpy(app->at.sun_path, path, strlen(path));
 	app->room = malloc(MOVE_LETTER_MAX + 2);
 	app->epoll = epoll_create1(EPOLL_CLOEXEC);
 	app->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -272,18 +272,19 @@ static void lost(struct session *s, uint64_t cid)
 
 static struct baton_request *session_read(struct session *s)
 {
+	struct baton_app *app = s->app;
 	struct baton_request *r = NULL;
 	struct move_letter l;
-	int fd, rc = carrier_local_receive(s->fd, s->app->room, MOVE_LETTER_MAX + 2, &l, &fd);
+	int fd, rc = carrier_local_receive(s->fd, app->room, MOVE_LETTER_MAX + 2, &l, &fd);
 
 	if (rc == -EAGAIN || rc == -EINTR)
 		return NULL;
 	if (rc == -EPROTO || rc == -EPROTONOSUPPORT)
 		return NULL; /* dropped: its sender gives up waiting for a word of ours */
 	if (rc <= 0) {
-		pthread_mutex_lock(&s->app->lock);
-		session_end(s);
-		pthread_mutex_unlock(&s->app->lock);
+		pthread_mutex_lock(&app->lock);
+		session_end(s); /* frees it, unless requests of it are held */
+		pthread_mutex_unlock(&app->lock);
 		return NULL;
 	}
 	if (l.type == LETTER_OFFER) {
@@ -296,7 +297,7 @@ static struct baton_request *session_read(struct session *s)
 	} else if (l.type == LETTER_GONE) {
 		lost(s, l.cid);
 	}
-	OPENSSL_cleanse(s->app->room, move_letter_len(&l) + 2);
+	OPENSSL_cleanse(app->room, move_letter_len(&l) + 2);
 	return r;
 }
 

@@ -3,6 +3,7 @@
  * YAML text to a tree with places, by libyaml's event parser.  The events rather than libyaml's own
  * documents, because those follow aliases: here an alias is a fault before it costs anything.
  */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <yaml.h>
@@ -132,6 +133,7 @@ static bool take(struct conf *c, struct builder *b, const yaml_event_t *e)
 		return true;
 	case YAML_SEQUENCE_END_EVENT:
 	case YAML_MAPPING_END_EVENT:
+		assert(b->depth); /* libyaml ends only what it began */
 		b->depth--;
 		return true;
 	case YAML_ALIAS_EVENT:

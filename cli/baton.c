@@ -16,7 +16,7 @@ static const struct verb *const verbs[] = {
 	&verb_explain, &verb_top, &verb_pki,  &verb_demo, &verb_help,
 };
 
-#define VERBS (sizeof(verbs) / sizeof(*verbs))
+enum { VERBS = sizeof(verbs) / sizeof(*verbs) }; /* NOLINT(bugprone-sizeof-expression): of pointers, as meant */
 
 static const struct verb *find(const char *name)
 {

@@ -175,13 +175,11 @@ static void conn_room(struct stream *s)
 /* PROXY protocol, version 2: 16 bytes, then the addresses. */
 static void put_proxy_header(struct backend_conn *c, const struct exchange *x)
 {
-	static const uint8_t signature[12] = "\r\n\r\n\0\r\nQUIT\n";
 	const struct sockaddr_storage *peer = NULL, *local = NULL;
-	uint8_t h[52] = { 0 };
+	uint8_t h[52] = "\r\n\r\n\0\r\nQUIT\n"; /* 12 bytes */
 	size_t n;
 
 	front_addresses(x, &peer, &local);
-	memcpy(h, signature, 12);
 	h[12] = peer ? 0x21 : 0x20;
 	if (peer && peer->ss_family == AF_INET) {
 		const struct sockaddr_in *p = (const void *)peer, *l = (const void *)local;
@@ -594,8 +592,12 @@ void wpools_configure(struct worker *w)
 
 void wpools_free(struct worker *w)
 {
-	while (!ring_empty(&w->pools))
-		wpool_unlink(LINK_OF(w->pools.next, struct wpool, link));
+	struct link *l, *next;
+
+	for (l = w->pools.next; l != &w->pools; l = next) {
+		next = l->next;
+		wpool_unlink(LINK_OF(l, struct wpool, link));
+	}
 }
 
 struct wpool *wpool_find(struct worker *w, const char *name)

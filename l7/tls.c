@@ -186,7 +186,7 @@ static int add_file(struct tls_context *t, const char *path, uint16_t tls_min, c
 		SSL_CTX_free(ctx);
 		return -EINVAL;
 	}
-	grown = reallocarray(t->ctx, t->n_ctx + 1, sizeof(*grown));
+	grown = reallocarray(t->ctx, t->n_ctx + 1, sizeof(*grown)); /* NOLINT(bugprone-sizeof-expression): of pointers, as meant */
 	if (!grown) {
 		SSL_CTX_free(ctx);
 		snprintf(why, why_len, "out of memory");
