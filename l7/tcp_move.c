@@ -17,6 +17,8 @@
 
 #define ESTABLISHED 1 /* TCP_ESTABLISHED; netinet/tcp.h and linux/tcp.h do not go together */
 #define AGAIN_MAX 16  /* reads of a queue that packets already past the row may still change */
+#define CWND_INITIAL 10 /* segments: what every kernel begins with (RFC 6928) */
+#define STAMPS_LEN 12	/* the timestamp option in every segment */
 
 static int queue_seq(int fd, int queue, uint32_t *seq)
 {
@@ -441,9 +443,26 @@ int tcp_move_resume(int fd)
 	return err ? err : set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1); /* repair left SK_NO_REUSE */
 }
 
+/*
+ * What any importer sends at once: ten segments, or fewer if the path has lost some.  A part of what is in flight the client
+ * may have, and an acknowledgement of more than the importer has sent is no acknowledgement to it (RFC 9293, 3.10.7.4): did
+ * its congestion window end before what the client has, neither would ever take a segment of the other.
+ */
+static size_t sent_at_once(const struct tcp_move *m)
+{
+	uint32_t segments = m->cwnd < CWND_INITIAL ? m->cwnd : CWND_INITIAL;
+	size_t headers = m->vip.family == AF_INET6 ? 60 : 40, mss = m->mss_clamp;
+
+	if (m->pmtu > headers && m->pmtu - headers < mss)
+		mss = m->pmtu - headers;
+	return mss > STAMPS_LEN ? segments * (mss - STAMPS_LEN) : 0;
+}
+
 void tcp_move_dropped(struct tcp_move *m, unsigned dropped)
 {
-	if (dropped & ROW_DROPPED_DATA)
+	size_t flight = buffer_len(&m->send) - m->unsent;
+
+	if (dropped & ROW_DROPPED_DATA && flight <= sent_at_once(m))
 		m->unsent = (uint32_t)buffer_len(&m->send);
 	m->owes_ack |= dropped != 0;
 }

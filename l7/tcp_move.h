@@ -80,7 +80,8 @@ int tcp_move_resume(int fd);
 int tcp_move_refresh(int fd, size_t queue_max, struct tcp_move *m);
 /*
  * What our own HOLD dropped on its way out (enum row_dropped of l7/flow.h, read after the export).  Data: the importer
- * sends all that is not acknowledged at once, else the client waits for a time-out; what it has it ignores.  An
+ * sends all that is not acknowledged at once, else the client waits for a time-out; what it has it ignores.  (More than
+ * any congestion window lets go at once stays in flight, and the importer's probe or time-out repairs it.)  An
  * acknowledgement: the importer says it again.  (One that was only owed, since the kernel delays them, is known without.)
  */
 void tcp_move_dropped(struct tcp_move *m, unsigned dropped);
