@@ -8,18 +8,17 @@
 
 #include <errno.h>
 #include <event2/buffer.h>
-#include <event2/bufferevent.h>
 #include <event2/listener.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/caller.h"
 #include "base/log.h"
 
 #define IDLE_S 60    /* between requests */
@@ -27,10 +26,8 @@
 #define ANSWER_S 30  /* without the client taking a byte of the answer */
 
 struct ctl_client {
+	struct caller caller; /* at first */
 	struct ctl_server *server;
-	LIST_ENTRY(ctl_client) link;
-	struct bufferevent *bev;
-	struct event *deadline;
 	bool line_begun, eof;
 	struct ctl_request *request; /* that the daemon has not answered yet */
 };
@@ -41,13 +38,11 @@ struct ctl_request {
 };
 
 struct ctl_server {
-	struct event_base *base;
 	struct evconnlistener *listener;
 	char *path;
 	ctl_handler *handler;
 	void *ctx;
-	LIST_HEAD(, ctl_client) clients;
-	unsigned n_clients;
+	struct callers callers;
 };
 
 int ctl_decode(const char *line, size_t len, json_t **request, const char **verb, char *why, size_t why_len)
@@ -70,29 +65,13 @@ int ctl_decode(const char *line, size_t len, json_t **request, const char **verb
 	return 0;
 }
 
-static void client_free(struct ctl_client *c)
-{
-	LIST_REMOVE(c, link);
-	c->server->n_clients--;
-	if (c->request)
-		c->request->client = NULL;
-	event_free(c->deadline);
-	bufferevent_free(c->bev);
-	free(c);
-}
-
-static void client_deadline(struct ctl_client *c, int seconds)
-{
-	event_add(c->deadline, &(struct timeval){.tv_sec = seconds});
-}
-
 static void client_write(struct ctl_client *c, const json_t *answer)
 {
 	char *text = json_dumps(answer, JSON_COMPACT);
 
 	if (text) {
-		bufferevent_write(c->bev, text, strlen(text));
-		bufferevent_write(c->bev, "\n", 1);
+		bufferevent_write(c->caller.bev, text, strlen(text));
+		bufferevent_write(c->caller.bev, "\n", 1);
 		free(text);
 	}
 }
@@ -119,7 +98,7 @@ static void client_refuse(struct ctl_client *c, const char *error, const char *r
 /* The next whole line, if the client may have one: handed to the daemon. */
 static void client_next(struct ctl_client *c)
 {
-	struct evbuffer *in = bufferevent_get_input(c->bev);
+	struct evbuffer *in = bufferevent_get_input(c->caller.bev);
 
 	while (!c->request) {
 		size_t len;
@@ -133,9 +112,9 @@ static void client_next(struct ctl_client *c)
 
 			/* A line that has begun keeps its deadline, however often a byte of it comes. */
 			if (!begun || !c->line_begun)
-				client_deadline(c, begun ? LINE_S : IDLE_S);
+				caller_due(&c->caller, begun ? LINE_S : IDLE_S);
 			c->line_begun = begun;
-			bufferevent_enable(c->bev, EV_READ);
+			bufferevent_enable(c->caller.bev, EV_READ);
 			return;
 		}
 		c->line_begun = false;
@@ -149,8 +128,8 @@ static void client_next(struct ctl_client *c)
 		free(line);
 		r->client = c;
 		c->request = r;
-		event_del(c->deadline);
-		bufferevent_disable(c->bev, EV_READ);
+		event_del(c->caller.deadline);
+		bufferevent_disable(c->caller.bev, EV_READ);
 		c->server->handler(c->server->ctx, verb, r->args, r);
 		return; /* an answer given at once runs the loop again */
 	}
@@ -164,8 +143,8 @@ static void request_answer(struct ctl_request *r, json_t *answer)
 		c->request = NULL;
 		client_write(c, answer);
 		/* Not client_next() from here: the daemon may answer from within its handler. */
-		bufferevent_enable(c->bev, EV_READ);
-		bufferevent_trigger(c->bev, EV_READ, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+		bufferevent_enable(c->caller.bev, EV_READ);
+		bufferevent_trigger(c->caller.bev, EV_READ, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 	}
 	json_decref(answer);
 	json_decref(r->args);
@@ -191,7 +170,7 @@ static void client_read(struct bufferevent *bev, void *arg)
 	client_next(c);
 	if (!c->request && evbuffer_get_length(bufferevent_get_input(bev)) >= CTL_LINE_MAX) {
 		log_warning("control socket %s: a request of more than %u bytes, closed", c->server->path, CTL_LINE_MAX);
-		client_free(c);
+		caller_free(&c->caller);
 	}
 }
 
@@ -202,7 +181,7 @@ static void client_event(struct bufferevent *bev, short what, void *arg)
 	/* A client may half-close after its request: it still wants the answer. */
 	c->eof = what & BEV_EVENT_EOF;
 	if (!c->eof || (!c->request && evbuffer_get_length(bufferevent_get_output(bev)) == 0))
-		client_free(c);
+		caller_free(&c->caller);
 }
 
 /* All of an answer is written. */
@@ -212,15 +191,7 @@ static void client_written(struct bufferevent *bev, void *arg)
 
 	client_next(c);
 	if (c->eof && !c->request && evbuffer_get_length(bufferevent_get_output(bev)) == 0)
-		client_free(c);
-}
-
-static void client_late(evutil_socket_t fd, short what, void *arg)
-{
-	struct ctl_client *c = arg;
-
-	(void)fd, (void)what;
-	client_free(c);
+		caller_free(&c->caller);
 }
 
 /* Root and ourselves.  The mode says so too, but a mode can be changed and a descriptor passed on. */
@@ -232,43 +203,37 @@ static bool peer_allowed(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && (peer.uid == 0 || peer.uid == geteuid());
 }
 
+/* A request that is with the daemon outlives its client. */
+static void client_gone(struct caller *caller)
+{
+	struct ctl_client *c = (struct ctl_client *)caller;
+
+	if (c->request)
+		c->request->client = NULL;
+}
+
+static const struct caller_kind ctl_caller = {
+	.size = sizeof(struct ctl_client), .max = CTL_CLIENTS_MAX, .unread_max = CTL_LINE_MAX, .write_s = ANSWER_S,
+	.read = client_read, .written = client_written, .event = client_event, .gone = client_gone,
+};
+
 static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *addr, int len, void *arg)
 {
 	struct ctl_server *s = arg;
-	struct ctl_client *c;
+	struct caller *c;
+	int rc;
 
 	(void)l, (void)addr, (void)len;
-	if (s->n_clients >= CTL_CLIENTS_MAX || !peer_allowed(fd)) {
-		log_warning("control socket %s: refused a client: %s", s->path,
-			    s->n_clients >= CTL_CLIENTS_MAX ? "too many connections" : "neither root nor the daemon's user");
+	if (!peer_allowed(fd)) {
+		log_warning("control socket %s: refused a client: neither root nor the daemon's user", s->path);
 		close(fd);
 		return;
 	}
-	c = calloc(1, sizeof(*c));
-	if (!c) {
-		close(fd);
-		return;
-	}
-	c->server = s;
-	c->bev = bufferevent_socket_new(s->base, fd, BEV_OPT_CLOSE_ON_FREE);
-	c->deadline = evtimer_new(s->base, client_late, c);
-	if (!c->bev || !c->deadline) {
-		if (c->bev)
-			bufferevent_free(c->bev);
-		else
-			close(fd);
-		if (c->deadline)
-			event_free(c->deadline);
-		free(c);
-		return;
-	}
-	LIST_INSERT_HEAD(&s->clients, c, link);
-	s->n_clients++;
-	bufferevent_setcb(c->bev, client_read, client_written, client_event, c);
-	bufferevent_setwatermark(c->bev, EV_READ, 0, CTL_LINE_MAX);
-	bufferevent_set_timeouts(c->bev, NULL, &(struct timeval){.tv_sec = ANSWER_S});
-	client_deadline(c, IDLE_S);
-	bufferevent_enable(c->bev, EV_READ | EV_WRITE);
+	rc = caller_take(&s->callers, fd, IDLE_S, &c);
+	if (rc == -EUSERS)
+		log_warning("control socket %s: refused a client: too many connections", s->path);
+	if (!rc)
+		((struct ctl_client *)c)->server = s;
 }
 
 static void on_accept_error(struct evconnlistener *l, void *arg)
@@ -350,8 +315,7 @@ int ctl_serve(struct event_base *base, const char *path, ctl_handler *handler, v
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return -ENOMEM;
-	LIST_INIT(&s->clients);
-	s->base = base;
+	callers_init(&s->callers, base, &ctl_caller);
 	s->handler = handler;
 	s->ctx = ctx;
 	s->path = strdup(path);
@@ -382,8 +346,7 @@ void ctl_server_free(struct ctl_server *s)
 {
 	if (!s)
 		return;
-	while (!LIST_EMPTY(&s->clients))
-		client_free(LIST_FIRST(&s->clients));
+	callers_free(&s->callers);
 	evconnlistener_free(s->listener);
 	unlink(s->path);
 	free(s->path);

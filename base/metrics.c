@@ -8,15 +8,14 @@
 
 #include <errno.h>
 #include <event2/buffer.h>
-#include <event2/bufferevent.h>
 #include <event2/listener.h>
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <unistd.h>
 
+#include "base/caller.h"
 #include "base/log.h"
 
 #define HEAD_S 5   /* from accept to the end of the request head, in all */
@@ -25,20 +24,16 @@
 #define LINGER_S 2 /* for the client's own close */
 
 struct metrics_client {
+	struct caller caller; /* at first */
 	struct metrics_server *server;
-	LIST_ENTRY(metrics_client) link;
-	struct bufferevent *bev;
-	struct event *deadline;
 	bool answered;
 };
 
 struct metrics_server {
-	struct event_base *base;
 	struct evconnlistener *listener;
 	metrics_collect *collect;
 	void *ctx;
-	LIST_HEAD(, metrics_client) clients;
-	unsigned n_clients;
+	struct callers callers;
 };
 
 /* Method SP target SP HTTP/1.x; the header fields are not ours to judge. */
@@ -71,15 +66,6 @@ int metrics_request(const char *bytes, size_t len, int *head_only)
 	return request_line(bytes, (size_t)(line_end - bytes), head_only);
 }
 
-static void client_free(struct metrics_client *c)
-{
-	LIST_REMOVE(c, link);
-	c->server->n_clients--;
-	event_free(c->deadline);
-	bufferevent_free(c->bev);
-	free(c);
-}
-
 static const char *reason(int status)
 {
 	switch (status) {
@@ -98,7 +84,7 @@ static const char *reason(int status)
 
 static void client_answer(struct metrics_client *c, int status, int head_only)
 {
-	struct evbuffer *out = bufferevent_get_output(c->bev), *page = evbuffer_new();
+	struct evbuffer *out = bufferevent_get_output(c->caller.bev), *page = evbuffer_new();
 
 	c->answered = true;
 	if (page && status == 200)
@@ -114,7 +100,7 @@ static void client_answer(struct metrics_client *c, int status, int head_only)
 		evbuffer_add_buffer(out, page);
 	if (page)
 		evbuffer_free(page);
-	event_add(c->deadline, &(struct timeval){.tv_sec = LIFE_S});
+	caller_due(&c->caller, LIFE_S);
 }
 
 static void client_read(struct bufferevent *bev, void *arg)
@@ -148,7 +134,7 @@ static void client_written(struct bufferevent *bev, void *arg)
 	if (!c->answered || evbuffer_get_length(bufferevent_get_output(bev)) > 0)
 		return;
 	shutdown(bufferevent_getfd(bev), SHUT_WR);
-	event_add(c->deadline, &(struct timeval){.tv_sec = LINGER_S});
+	caller_due(&c->caller, LINGER_S);
 }
 
 static void client_event(struct bufferevent *bev, short what, void *arg)
@@ -158,49 +144,22 @@ static void client_event(struct bufferevent *bev, short what, void *arg)
 	/* A client may half-close after its request; then the deadline of the page is its own. */
 	if ((what & BEV_EVENT_EOF) && evbuffer_get_length(bufferevent_get_output(bev)))
 		return;
-	client_free(c);
+	caller_free(&c->caller);
 }
 
-static void client_late(evutil_socket_t fd, short what, void *arg)
-{
-	struct metrics_client *c = arg;
-
-	(void)fd, (void)what;
-	client_free(c);
-}
+static const struct caller_kind metrics_caller = {
+	.size = sizeof(struct metrics_client), .max = METRICS_CLIENTS_MAX, .unread_max = METRICS_HEAD_MAX, .write_s = WRITE_S,
+	.read = client_read, .written = client_written, .event = client_event,
+};
 
 static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *addr, int len, void *arg)
 {
 	struct metrics_server *s = arg;
-	struct metrics_client *c = NULL;
+	struct caller *c;
 
 	(void)l, (void)addr, (void)len;
-	if (s->n_clients < METRICS_CLIENTS_MAX)
-		c = calloc(1, sizeof(*c));
-	if (!c) {
-		close(fd);
-		return;
-	}
-	c->server = s;
-	c->bev = bufferevent_socket_new(s->base, fd, BEV_OPT_CLOSE_ON_FREE);
-	c->deadline = evtimer_new(s->base, client_late, c);
-	if (!c->bev || !c->deadline) {
-		if (c->bev)
-			bufferevent_free(c->bev);
-		else
-			close(fd);
-		if (c->deadline)
-			event_free(c->deadline);
-		free(c);
-		return;
-	}
-	LIST_INSERT_HEAD(&s->clients, c, link);
-	s->n_clients++;
-	bufferevent_setcb(c->bev, client_read, client_written, client_event, c);
-	bufferevent_setwatermark(c->bev, EV_READ, 0, METRICS_HEAD_MAX);
-	bufferevent_set_timeouts(c->bev, NULL, &(struct timeval){.tv_sec = WRITE_S});
-	event_add(c->deadline, &(struct timeval){.tv_sec = HEAD_S});
-	bufferevent_enable(c->bev, EV_READ | EV_WRITE);
+	if (!caller_take(&s->callers, fd, HEAD_S, &c))
+		((struct metrics_client *)c)->server = s;
 }
 
 int metrics_serve(struct event_base *base, const struct sockaddr *addr, socklen_t len, metrics_collect *collect,
@@ -211,8 +170,7 @@ int metrics_serve(struct event_base *base, const struct sockaddr *addr, socklen_
 
 	if (!s)
 		return -ENOMEM;
-	LIST_INIT(&s->clients);
-	s->base = base;
+	callers_init(&s->callers, base, &metrics_caller);
 	s->collect = collect;
 	s->ctx = ctx;
 	s->listener = evconnlistener_new_bind(base, on_accept, s,
@@ -231,8 +189,7 @@ void metrics_server_free(struct metrics_server *s)
 {
 	if (!s)
 		return;
-	while (!LIST_EMPTY(&s->clients))
-		client_free(LIST_FIRST(&s->clients));
+	callers_free(&s->callers);
 	evconnlistener_free(s->listener);
 	free(s);
 }
