@@ -680,9 +680,27 @@ static bool uploads(const struct client *c, size_t head_len)
 	return c->body == BODY_CHUNKED || c->body_left > more;
 }
 
+static const struct other_host *host_of(const struct snapshot *s, uint16_t id);
+
+/* This host's own programs, its agent's health checks first of all: nobody else's answer would reach them. */
+static bool is_own(const struct client *c)
+{
+	const struct other_host *self = host_of(c->s.w->snapshot, c->s.w->handoff->self);
+	const struct address *m = self ? &self->management : NULL;
+	const struct in6_addr *a6 = &c->peer.v6.sin6_addr;
+	uint32_t a4 = c->peer.v4.sin_addr.s_addr;
+
+	if (c->ingress)
+		return false; /* it has come from elsewhere */
+	if (c->peer.v4.sin_family == AF_INET)
+		return a4 == c->local.v4.sin_addr.s_addr || ntohl(a4) >> 24 == 127 || (m && m->family == AF_INET && a4 == m->v4.s_addr);
+	return IN6_ARE_ADDR_EQUAL(a6, &c->local.v6.sin6_addr) || IN6_IS_ADDR_LOOPBACK(a6) ||
+	       (m && m->family == AF_INET6 && IN6_ARE_ADDR_EQUAL(a6, &m->v6));
+}
+
 static bool travels(const struct client *c)
 {
-	return !c->s.eof && !c->s.error && buffer_len(&c->s.raw) <= move_section_max(SECTION_RAW_IN) &&
+	return !is_own(c) && !c->s.eof && !c->s.error && buffer_len(&c->s.raw) <= move_section_max(SECTION_RAW_IN) &&
 	       buffer_len(&c->s.out) <= move_section_max(SECTION_RAW_OUT);
 }
 
