@@ -27,6 +27,7 @@
 enum { DRAIN_TIMEOUT_S = 60 };
 #define RATE 100
 #define TLS_SHARE 25 /* percent of the connections */
+#define OBJECTS 64
 #define LOAD_TIMEOUT_MS 5000
 
 /* The load calls a stall a fault after its time-out only: the count is taken later than that after the last change. */
@@ -84,6 +85,7 @@ static int operator(struct demo *d, int timeout_s, const char *const *words)
 static int start_load(struct demo *d)
 {
 	char netns[96], load[DEMO_PATH + 16], wiretap[DEMO_PATH + 16], faults[2][DEMO_PATH + 32], resets[DEMO_PATH + 16], ca[DEMO_PATH + 16];
+	const char *objects = d->handoff ? "--objects" : NULL; /* only these are handed off */
 	double until;
 
 	snprintf(netns, sizeof(netns), "--net=/run/netns/%s-client", d->prefix);
@@ -97,10 +99,10 @@ static int start_load(struct demo *d)
 				demo_wire_line, d);
 	d->short_load = demo_start(d, "short", (const char *const[]){ "nsenter", netns, load, "short", SOURCES, "--rate", TEXT_OF(RATE),
 								       "--timeout", TEXT_OF(LOAD_TIMEOUT_MS), "--faults", faults[0], "--tls-share", TEXT_OF(TLS_SHARE),
-								       "--ca", ca, NULL }, demo_load_line, &d->brief);
+								       "--ca", ca, objects, TEXT_OF(OBJECTS), NULL }, demo_load_line, &d->brief);
 	d->long_load = demo_start(d, "long", (const char *const[]){ "nsenter", netns, load, "long", SOURCES, "--concurrent", "220",
 								     "--seed", "7", "--timeout", TEXT_OF(LOAD_TIMEOUT_MS), "--faults", faults[1], "--tls-share", TEXT_OF(TLS_SHARE),
-								     "--ca", ca, NULL }, demo_load_line, &d->lasting);
+								     "--ca", ca, objects, TEXT_OF(OBJECTS), NULL }, demo_load_line, &d->lasting);
 	demo_witnesses_begin(d);
 	for (until = demo_now_s() + 10; d->lasting.open < DEMO_LONG_CONNECTIONS || d->brief.ok < 100 || !d->wire_heard.counts;) {
 		if (!demo_pump(d, 100))
@@ -267,6 +269,10 @@ static int all_drains(struct demo *d, struct outcome *o, unsigned *n_drains)
 	o->due = (uint64_t)((demo_now_s() - begun) * RATE);
 	o->least_open = d->lasting.least_open;
 	count_detours(d, o);
+	d->answers_s = 0;
+	demo_watch_answers(d);
+	demo_answers_all(d, o->answers);
+	o->handoff = d->handoff;
 	*n_drains = d->n_drains;
 	for (i = 0; i < d->n_drains; i++)
 		if (d->drain[i].seconds < 0)
@@ -308,7 +314,10 @@ static int scenario(struct demo *d)
 
 static int pop_verb(struct demo *d, const char *verb, int timeout_s)
 {
-	return demo_step(d, timeout_s, (const char *const[]){ d->pop, verb, "--prefix", d->prefix, strcmp(verb, "up") ? NULL : "--no-hints", NULL });
+	bool up = !strcmp(verb, "up");
+
+	return demo_step(d, timeout_s, (const char *const[]){ d->pop, verb, "--prefix", d->prefix, up ? "--no-hints" : NULL,
+							      d->handoff ? "--handoff" : NULL, NULL });
 }
 
 /* Takes the evidence of a failure along before the POP's files go. */

@@ -2,7 +2,7 @@
 /*
  * `baton demo`, split by noun: demo_verb.c the words, demo.c the scenario, demo_child.c the programs it runs and listens to,
  * demo_watch.c what the controller says meanwhile, demo_witness.c whether those who testify are alive,
- * demo_verdict.c what it all shows, demo_view.c what is drawn.
+ * demo_answers.c which hosts answer, demo_verdict.c what it all shows, demo_view.c what is drawn.
  */
 #ifndef CLI_DEMO_H
 #define CLI_DEMO_H
@@ -32,9 +32,16 @@ struct demo_drain {
 	double begun_s, seconds; /* seconds < 0: not ended */
 };
 
+/* How a host's front end has answered, over all of its lives. */
+enum { ANSWER_PROXIED, ANSWER_HERE, ANSWER_GIVEN, ANSWER_RESUMED, ANSWER_LOST, ANSWER_TAKEN, ANSWER_REFUSED, ANSWER_RESET, DEMO_ANSWERS };
+struct demo_answers {
+	uint64_t before[DEMO_ANSWERS], now[DEMO_ANSWERS]; /* of lives that have ended; of this one */
+};
+
 struct demo_host {
 	char name[32], admin[16], health[8];
 	int owned, sheltered, sockets;
+	struct demo_answers answers;
 	uint64_t mine, detoured, kept_off; /* packets; kept_off: would have been detoured, but detours were off */
 };
 
@@ -77,7 +84,8 @@ struct demo {
 	double begun_s;
 	char step[200], said[200];
 	bool tty;
-	double drawn_s, asked_s;
+	double drawn_s, asked_s, answers_s;
+	bool handoff;
 };
 
 double demo_now_s(void);
@@ -113,9 +121,19 @@ struct outcome {
 	uint64_t mine, detoured;
 	uint64_t answered, due; /* short requests in the drains; due: by rate and time */
 	uint64_t least_open;	/* long connections, over all drains */
+	uint64_t answers[DEMO_ANSWERS]; /* until the control began */
+	bool handoff;
 	double seconds;
 	char why[600];		/* it is no proof; empty: it is one */
 };
+
+/* demo_answers.c: who answers, asked once a second */
+void demo_watch_answers(struct demo *d);
+uint64_t demo_answers(const struct demo_host *h, int which);
+void demo_answers_all(const struct demo *d, uint64_t sum[DEMO_ANSWERS]);
+double demo_direct_share(const uint64_t sum[DEMO_ANSWERS]); /* of answers: not through another host */
+void demo_answers_table(const struct demo *d);
+json_t *demo_answers_json(const struct demo *d, const uint64_t sum[DEMO_ANSWERS]);
 
 /* demo_verdict.c */
 void demo_print_table(const struct demo *d, const struct outcome *o, unsigned n_drains);

@@ -54,7 +54,7 @@ static int find_tools(struct demo *d)
 static int demo_pop(struct demo *d, const char *verb, bool up)
 {
 	char down[DEMO_PATH + 16];
-	const char *argv[] = { d->pop, verb, "--prefix", d->prefix, up ? "--how-down" : NULL, down, NULL };
+	const char *argv[] = { d->pop, verb, "--prefix", d->prefix, up ? "--how-down" : NULL, down, d->handoff ? "--handoff" : NULL, NULL };
 	int status = 0;
 	pid_t pid;
 
@@ -106,10 +106,11 @@ static int demo_run_json(struct demo *d)
 
 static int demo_usage(FILE *out, int status)
 {
-	fprintf(out, "usage: baton demo [run|up|down] [-j]\n"
+	fprintf(out, "usage: baton demo [run|up|down] [-j] [--handoff]\n"
 		     "  run    raise a POP, drain all of it under load, prove that nothing broke, remove it (4 minutes)\n"
 		     "  up     raise the POP and leave it for exploring        down   remove it\n"
-		     "  -j     the verdict (up, down: how it went) as JSON on stdout, all else on stderr\n");
+		     "  -j     the verdict (up, down: how it went) as JSON on stdout, all else on stderr\n"
+		     "  --handoff  connections move to the host that answers, and the demo shows who does; they must not be lost\n");
 	return status;
 }
 
@@ -125,6 +126,8 @@ int cli_demo(int argc, char **argv)
 			return demo_usage(stdout, EXIT_DONE);
 		if (!strcmp(argv[i], "-j") || !strcmp(argv[i], "--json"))
 			cli.json = true;
+		else if (!strcmp(argv[i], "--handoff"))
+			d.handoff = true;
 		else if (!verb)
 			verb = argv[i];
 		else

@@ -29,10 +29,19 @@ void demo_print_table(const struct demo *d, const struct outcome *o, unsigned n_
 	printf("%-34s %12llu %12llu\n", "broken", (unsigned long long)o->drains.broken, (unsigned long long)o->control.broken);
 	printf("%-34s %12llu %12llu\n", "resets of load flows on the wire", (unsigned long long)o->drains.resets,
 	       (unsigned long long)o->control.resets);
-	printf("%-34s %11.2f%%\n\n", "packets that took a detour", 100 * detour_share(o));
+	printf("%-34s %11.2f%%\n", "packets that took a detour", 100 * detour_share(o));
+	if (o->handoff) {
+		printf("%-34s %12llu\n", "connections handed off", (unsigned long long)o->answers[ANSWER_GIVEN]);
+		printf("%-34s %12llu\n", "hand-offs refused, so proxied", (unsigned long long)o->answers[ANSWER_RESUMED]);
+		printf("%-34s %12llu\n", "lost in a hand-off", (unsigned long long)o->answers[ANSWER_LOST]);
+		printf("%-34s %11.2f%%\n", "answers straight from their host", 100 * demo_direct_share(o->answers));
+	}
+	printf("\n");
 	for (i = 0; i < n_drains; i++)
 		printf("drain of %-12s safe after %5.1f s\n", d->drain[i].what, d->drain[i].seconds);
 	printf("\n");
+	if (o->handoff)
+		demo_answers_table(d);
 }
 
 static json_t *toll_json(const struct toll *t)
@@ -56,6 +65,8 @@ int demo_write_json(const struct demo *d, const struct outcome *o, unsigned n_dr
 	json_object_set_new(root, "short_requests_due", json_integer((json_int_t)o->due));
 	json_object_set_new(root, "drains", drains);
 	json_object_set_new(root, "detour_share", json_real(detour_share(o)));
+	if (o->handoff)
+		json_object_set_new(root, "handoffs", demo_answers_json(d, o->answers));
 	json_object_set_new(root, "control", toll_json(&o->control));
 	json_object_set_new(root, "seconds", json_real(o->seconds));
 	json_object_set_new(root, "passed", json_boolean(passed));
@@ -100,6 +111,11 @@ bool demo_proven(struct outcome *o)
 			 DEMO_LONG_CONNECTIONS);
 	if (!t->tls)
 		unproven(o, "no connection spoke TLS: that half of the front end has shown nothing");
+	if (o->handoff && o->answers[ANSWER_LOST] + o->answers[ANSWER_RESET])
+		unproven(o, "%llu connections were lost in a hand-off, %llu were reset after one", (unsigned long long)o->answers[ANSWER_LOST],
+			 (unsigned long long)o->answers[ANSWER_RESET]);
+	if (o->handoff && !o->answers[ANSWER_GIVEN])
+		unproven(o, "no connection was handed off, so nothing is shown about that");
 	if (!o->detoured)
 		unproven(o, "no packet took a detour, so the drains prove nothing");
 	if (!o->control.broken || !o->control.resets)

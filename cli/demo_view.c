@@ -45,10 +45,22 @@ static void draw_load(const struct demo *d)
 	       (unsigned long long)d->resets, end);
 }
 
+static void draw_answers(const struct demo *d)
+{
+	uint64_t sum[DEMO_ANSWERS];
+
+	if (!d->handoff)
+		return;
+	demo_answers_all(d, sum);
+	printf("answered: proxied %llu   at home %llu   handed off %llu   refused %llu   lost %s%llu\033[0m\033[K\n", (unsigned long long)sum[ANSWER_PROXIED],
+	       (unsigned long long)sum[ANSWER_HERE], (unsigned long long)sum[ANSWER_GIVEN], (unsigned long long)sum[ANSWER_RESUMED],
+	       sum[ANSWER_LOST] ? "\033[41;97m" : "\033[32m", (unsigned long long)sum[ANSWER_LOST]);
+}
+
 /* The screen must not scroll: the latest drains get the rows that the rest leaves. */
 static unsigned rows_for_drains(const struct demo *d, unsigned rows)
 {
-	unsigned rest = 9 + (d->n_buckets + 63) / 64 + d->n_hosts + d->n_switches;
+	unsigned rest = 10 + (d->n_buckets + 63) / 64 + d->n_hosts + d->n_switches;
 
 	return rows > rest + 1 ? rows - rest : 1;
 }
@@ -69,14 +81,19 @@ static void draw_screen(const struct demo *d)
 	for (i = 0; i < d->n_hosts; i++) {
 		const struct demo_host *h = &d->host[i];
 
-		printf("\033[%d;30m%-4s\033[0m %-8s %-5s owns %3d  shelters %3d  sockets %4d  detoured %llu\033[K\n", colour_of(i + 1), h->name, h->admin, h->health,
+		printf("\033[%d;30m%-4s\033[0m %-8s %-5s owns %3d  shelters %3d  sockets %4d  detoured %llu", colour_of(i + 1), h->name, h->admin, h->health,
 		       h->owned, h->sheltered, h->sockets, (unsigned long long)h->detoured);
+		if (d->handoff)
+			printf("  proxied %llu  home %llu  given %llu", (unsigned long long)demo_answers(h, ANSWER_PROXIED),
+			       (unsigned long long)demo_answers(h, ANSWER_HERE), (unsigned long long)demo_answers(h, ANSWER_GIVEN));
+		printf("\033[K\n");
 	}
 	for (i = 0; i < d->n_switches; i++)
 		printf("%-4s %-8s %-8s %s\033[K\n", d->sw[i].name, d->sw[i].admin, d->sw[i].fabric,
 		       d->sw[i].announcing ? "announcing" : "withdrawn");
 	printf("\033[K\n");
 	draw_load(d);
+	draw_answers(d);
 	printf("\033[K\n");
 	for (i = d->n_drains > room ? d->n_drains - room : 0; i < d->n_drains; i++)
 		if (d->drain[i].seconds >= 0)

@@ -186,6 +186,7 @@ void demo_watch(struct demo *d)
 			see[i](d, answer);
 		json_decref(answer);
 	}
+	demo_watch_answers(d);
 	d->asked_s = demo_now_s();
 }
 

@@ -11,6 +11,7 @@ Every address is from the documentation ranges (RFC 5737, RFC 3849):
 
 VIP4, VIP6, VIP_PORT, TLS_PORT = "198.51.100.80", "2001:db8:80::80", 80, 443
 WEB_PORT = 8080  # of the web servers behind front ends, at the hosts' management addresses
+HANDOFF_PORT = 7440  # of front ends' sessions with each other, there too
 CLIENT_NET4, CLIENT_NET6 = "203.0.113.128/25", "2001:db8:c::/64"
 # The load generators' sources; every other client program gets the last one.
 LOAD4 = ["203.0.113.%d" % (129 + i) for i in range(8)]
@@ -39,9 +40,10 @@ class Link:
 
 class Plan:
     def __init__(self, prefix="baton", hosts=4, switches=("xdp", "netlink"), upstreams=("bird", "frr"), one_armed=(), front_ends=False,
-                 datapath=None):
+                 datapath=None, handoff=False):
         """one_armed: {host number: switch number} for hosts that have a link to that switch only.
         front_ends: baton-l7d answers on the VIPs, with every host's web server behind it; else the web servers do.
+        handoff: what is asked for below /o/ is answered by one host's server each, and the connection moves to that host.
         datapath: of the hosts, "ebpf" or "module"; None leaves it to them."""
         if len(prefix) > 24 or not prefix.replace("-", "").isalnum():
             raise ValueError("prefix %r: use up to 24 letters, digits and dashes" % prefix)
@@ -50,6 +52,7 @@ class Plan:
         if datapath not in (None, "auto", "ebpf", "module"):
             raise ValueError("datapath %r: auto, ebpf or module" % datapath)
         self.prefix, self.front_ends, self.datapath = prefix, front_ends, datapath
+        self.handoff = handoff and front_ends
         self.fabric = {"s%d" % (i + 1): kind for i, kind in enumerate(switches)}
         self.router = {"up%d" % (i + 1): kind for i, kind in enumerate(upstreams)}
         self.hosts = ["h%d" % (i + 1) for i in range(hosts)]
@@ -109,10 +112,17 @@ class Plan:
         return "\n".join(out) + "\n"
 
     def layer_7(self, certificates):
-        """Every front end leads to the web servers of all hosts."""
-        return ["edges:",
-                "  - {vip: www, port: %d, routes: [{pool: web}]}" % VIP_PORT,
-                '  - {vip: www, port: %d, tls: {certificates: %s, min_version: "1.3"}, routes: [{pool: web}]}' % (TLS_PORT, certificates),
-                "pools:", "  - name: web", "    policy: least_connections",
+        """Every front end leads to the web servers of all hosts: by load; and with hand-off, below /o/, to the one that has the object."""
+        moved = "{path: /o/, pool: objects, mode: handoff}, " if self.handoff else ""
+        out = ["edges:",
+               "  - {vip: www, port: %d, routes: [%s{pool: web}]}" % (VIP_PORT, moved),
+               '  - {vip: www, port: %d, tls: {certificates: %s, min_version: "1.3"}, routes: [%s{pool: web}]}' % (TLS_PORT, certificates, moved),
+               "pools:"] + self.pool("web", "least_connections")
+        if self.handoff:
+            out += self.pool("objects", "affinity") + ["handoff: {port: %d}" % HANDOFF_PORT]
+        return out
+
+    def pool(self, name, policy):
+        return ["  - name: " + name, "    policy: " + policy,
                 "    backends: [%s]" % ", ".join("{host: %s, port: %d}" % (h, WEB_PORT) for h in self.hosts),
                 "    check: {http: {path: /health, interval: 500ms, timeout: 400ms, rise: 1, fall: 2}}"]

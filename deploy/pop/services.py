@@ -34,6 +34,7 @@ http {{
         add_header X-Host {host};
         location = /health {{ alias {dir}/health; }}  # a file, so that a test can make the service sick
         location = /whoami {{ return 200 "{host}\\n"; }}
+        rewrite ^/o/[0-9]+(/.*)$ $1 last;  # many objects, all with the same bytes
         location = /pattern {{ limit_rate $arg_rate; }}
     }}
 }}

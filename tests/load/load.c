@@ -8,6 +8,9 @@
  *                rate, and kept connections that ask for a piece four times a second.  Lifetimes have the
  *                shape that Faild measured (section 5.1): 70 % under 10 s; the longest are scaled to 15 s
  *
+ * With --objects N half of the connections ask for /o/K/..., K below N, instead: each for one K, and now and then another,
+ * so that a front end which moves connections to where an object is has some that stay and some that go on.
+ *
  * With --tls-share a part of the connections speaks TLS 1.3, to a port of its own, and verifies the certificate.
  *
  * Every body byte is checked: the servers hold a file whose bytes follow from their offset.  Each end
@@ -51,6 +54,8 @@ struct conn {
 	enum kind kind;
 	enum state state;
 	int family;
+	bool objects; /* asks for /o/object/... */
+	unsigned object;
 	unsigned requests, host; /* answered so far; number of the host that answered, 0: not known yet */
 	uint64_t began_ms, progress_ms, asked_ms, next_ms, life_ms, received;
 	uint64_t offset, left; /* of the body: next byte's offset in the file; how many are still to come */
@@ -69,6 +74,7 @@ static struct {
 	unsigned n_sources[2];
 	uint16_t port, tls_port;
 	unsigned tls_share; /* percent */
+	unsigned objects;
 	const char *ca;
 } opt = { .rate = 100, .concurrent = 200, .kept = 10, .timeout_ms = 5000, .every_ms = 200, .seconds = 3600, .seed = 1,
 	  .download_rate = 16384, .port = 80, .tls_port = 443 };
@@ -213,7 +219,7 @@ static void conn_fault(struct conn *c, enum fault f, uint64_t now)
 static void conn_ask(struct conn *c, uint64_t now)
 {
 	const char *close_it = c->kind == KIND_ONCE_SERVER_CLOSES ? "Connection: close\r\n" : "";
-	char request[256], range[64] = "";
+	char request[256], range[64] = "", folder[24] = "";
 	const char *path = "/short";
 	unsigned rate = 0;
 	int n;
@@ -228,7 +234,12 @@ static void conn_ask(struct conn *c, uint64_t now)
 		snprintf(range, sizeof(range), "Range: bytes=%llu-%llu\r\n", (unsigned long long)c->offset,
 			 (unsigned long long)(c->offset + c->left - 1));
 	}
-	n = snprintf(request, sizeof(request), "GET %s?rate=%u HTTP/1.1\r\nHost: " HOST_NAME "\r\n%s%s\r\n", path, rate, range, close_it);
+	if (c->objects) {
+		if (!c->requests || !draw(8))
+			c->object = (unsigned)draw(opt.objects);
+		snprintf(folder, sizeof(folder), "/o/%u", c->object);
+	}
+	n = snprintf(request, sizeof(request), "GET %s%s?rate=%u HTTP/1.1\r\nHost: " HOST_NAME "\r\n%s%s\r\n", folder, path, rate, range, close_it);
 	assert(n > 0 && (size_t)n < sizeof(request));
 	count.requests++;
 	c->state = STATE_HEAD;
@@ -290,6 +301,7 @@ static void conn_open(enum kind kind, uint64_t now)
 	c->family = family;
 	c->began_ms = c->progress_ms = now;
 	c->life_ms = draw_lifetime_ms();
+	c->objects = opt.objects && draw(2);
 	c->slot = n_conns;
 	conns[n_conns++] = c;
 	if (kind == KIND_KEPT)
@@ -590,7 +602,7 @@ static void usage(void)
 {
 	fprintf(stderr, "usage: load short|long --vip ADDR --vip ADDR6 [--source ADDR]... [--port N] [--rate PER_SECOND] [--kept N]\n"
 			"            [--concurrent N] [--seconds N] [--timeout MS] [--every MS] [--seed N] [--faults FILE]\n"
-			"            [--tls-share PERCENT --ca FILE [--tls-port N]]\n");
+			"            [--tls-share PERCENT --ca FILE [--tls-port N]] [--objects N]\n");
 	exit(2);
 }
 
@@ -612,7 +624,7 @@ int main(int argc, char **argv)
 		{ "vip", 1, NULL, 'v' }, { "source", 1, NULL, 's' }, { "port", 1, NULL, 'p' }, { "rate", 1, NULL, 'r' },
 		{ "kept", 1, NULL, 'k' }, { "concurrent", 1, NULL, 'c' }, { "seconds", 1, NULL, 't' }, { "timeout", 1, NULL, 'T' },
 		{ "every", 1, NULL, 'e' }, { "seed", 1, NULL, 'x' }, { "faults", 1, NULL, 'f' }, { "tls-share", 1, NULL, 'S' },
-		{ "tls-port", 1, NULL, 'P' }, { "ca", 1, NULL, 'C' }, { 0 } };
+		{ "tls-port", 1, NULL, 'P' }, { "ca", 1, NULL, 'C' }, { "objects", 1, NULL, 'o' }, { 0 } };
 	struct rlimit files = { CONNS_MAX + 64, CONNS_MAX + 64 };
 	int c;
 
@@ -637,6 +649,7 @@ int main(int argc, char **argv)
 		case 'S': opt.tls_share = (unsigned)atoi(optarg); break;
 		case 'P': opt.tls_port = (uint16_t)atoi(optarg); break;
 		case 'C': opt.ca = optarg; break;
+		case 'o': opt.objects = (unsigned)atoi(optarg); break;
 		default: usage();
 		}
 	}
