@@ -202,9 +202,11 @@ golden: all
 netns: all
 	@$(SUMMARY) netns $(RESULTS) --timeout 540 tests/netns/run -j $$(($(JOBS) + 1)) $(T) $(if $(T),,-- tests/netns/test_bgp)
 
-# baton-l7d with real clients and servers; tests/l7/vtc holds varnishtest's scripts.  (Beds of their own, which mostly wait.)
+# baton-l7d with real clients and servers; tests/l7/vtc holds varnishtest's scripts.  (Beds of their own, which mostly wait;
+# the longest begins first.)
 l7: all
-	@$(SUMMARY) l7 $(RESULTS) --timeout 300 --jobs $(JOBS) $(call SEPARATE,$(wildcard tests/l7/test_*))
+	@$(SUMMARY) l7 $(RESULTS) --timeout 300 --jobs $(JOBS) \
+		$(call SEPARATE,tests/l7/test_handoff $(filter-out %/test_handoff,$(wildcard tests/l7/test_*)))
 
 san:
 	@$(AGAIN) SAN=1 SUITE=san RESULTS=$(RESULTS) unit

@@ -17,6 +17,7 @@
 
 #include "base/caller.h"
 #include "base/log.h"
+#include "base/sockaddr.h"
 
 #define HEAD_S 5   /* from accept to the end of the request head, in all */
 #define WRITE_S 10 /* without the client taking a byte */
@@ -196,11 +197,5 @@ void metrics_server_free(struct metrics_server *s)
 
 int metrics_server_port(const struct metrics_server *s)
 {
-	struct sockaddr_storage at;
-	socklen_t len = sizeof(at);
-
-	if (getsockname(evconnlistener_get_fd(s->listener), (struct sockaddr *)&at, &len))
-		return -errno;
-	/* The port is at the same place in both families. */
-	return ntohs(((struct sockaddr_in *)&at)->sin_port);
+	return sockaddr_bound_port(evconnlistener_get_fd(s->listener));
 }

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/session_private.h"
+#include "base/sockaddr.h"
 
 #define LOG_LINES_PER_S 10
 #define ACCEPT_PAUSE_MS 100
@@ -140,11 +141,5 @@ void session_listener_free(struct session_listener *l)
 
 int session_listener_port(const struct session_listener *l)
 {
-	struct sockaddr_storage at;
-	socklen_t len = sizeof(at);
-
-	if (getsockname(evconnlistener_get_fd(l->listener), (struct sockaddr *)&at, &len))
-		return -errno;
-	/* The port is at the same place in both families. */
-	return ntohs(((struct sockaddr_in *)&at)->sin_port);
+	return sockaddr_bound_port(evconnlistener_get_fd(l->listener));
 }

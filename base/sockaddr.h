@@ -17,6 +17,8 @@
 int sockaddr_parse(const char *text, struct sockaddr_storage *out, socklen_t *len);
 /* An address without a port ("192.0.2.1", "2001:db8::1") and a port beside it. */
 int sockaddr_with_port(const char *ip, uint16_t port, struct sockaddr_storage *out, socklen_t *len);
+/* Of a bound socket, IPv4 or IPv6; -errno. */
+int sockaddr_bound_port(int fd);
 /* Returns `out`.  What is neither IPv4 nor IPv6 is printed as "unknown". */
 const char *sockaddr_print(const struct sockaddr *addr, char out[SOCKADDR_TEXT_MAX]);
 
