@@ -146,8 +146,9 @@ class Bed:
         for i in range(1, self.n + 1):
             words = b"".join((i << 56 | o).to_bytes(8, "big") for o in range(0, 1 << 20, 8))
             for name in names:
-                with open(self.path("objects", "h%d" % i, "h%d" % i, "w" + name), "wb") as f:
-                    f.write(words[:SIZES[name]])
+                for folder in ("h%d" % i, "proxy/h%d" % i, "web/h%d" % i):
+                    with open(self.path("objects", "h%d" % i, folder, "w" + name), "wb") as f:
+                        f.write(words[:SIZES[name]])
 
     def walk(self, *args, port=80, address=VIP, timeout=120):
         """What tests/load/walk prints; a wrong byte or a lost connection is an error."""

@@ -4,9 +4,11 @@
  * are /hH/wSIZE (H from 1, SIZE such as 1k), whose eight bytes at offset o (a multiple of 8) are H << 56 | o, big-endian.
  *
  *   walk ADDRESS PORT [tls] [connections=64] [requests=100000] [hosts=3] [sizes=1k,64k] [pipeline=1] [gap=0] [update=0]
- *        [seconds=60] [seed=1] [stick=0] [again]
+ *        [seconds=60] [seed=1] [stick=0] [still=0] [patience=1] [again]
  *   gap: microseconds between an answer and the next request, at random up to it.  update: a TLS KeyUpdate, asking for the
  *   peer's, every so many requests.  stick: percent of requests that stay with the host of the one before.
+ *   still: so many connections more, which ask for the same below /proxy/ and so never move: what they take is reported apart,
+ *   the control of what moves cost.  patience: seconds that a connection may take to open.
  *   again: a connection that is lost is opened anew; only wrong bytes are an error.
  *
  * Prints one JSON object.  Exit 1 if a byte was wrong, a connection was lost, or not all was answered in time.
@@ -32,17 +34,17 @@
 #define PIPELINE_MAX 64
 #define SIZES_MAX 16
 #define LATENCIES_MAX 20000000u
-#define STALL_NS 50000000u
+#define STALL_US 50000u
 
 static struct {
 	const char *address;
-	unsigned port, connections, hosts, pipeline, gap_us, update, seconds, stick;
+	unsigned port, connections, hosts, pipeline, gap_us, update, seconds, stick, still, patience;
 	uint64_t requests, seed;
 	bool tls, again;
 	uint64_t size[SIZES_MAX];
 	char name[SIZES_MAX][16];
 	unsigned sizes;
-} o = { .connections = 64, .requests = 100000, .hosts = 3, .pipeline = 1, .seconds = 60, .seed = 1 };
+} o = { .connections = 64, .requests = 100000, .hosts = 3, .pipeline = 1, .seconds = 60, .patience = 1, .seed = 1 };
 
 struct want {
 	uint8_t host;
@@ -53,7 +55,7 @@ struct conn {
 	int fd;
 	unsigned index;
 	SSL *ssl;
-	bool ready, writing, in_body;
+	bool ready, writing, in_body, still;
 	uint64_t left, offset, next_ns, asked;
 	uint8_t last;
 	char head[4096];
@@ -65,8 +67,9 @@ struct conn {
 };
 
 static struct {
-	uint64_t asked, answered, bytes, wrong, refused, lost, stalls, moves;
-	uint32_t *latency_us;
+	uint64_t asked, answered, bytes, wrong, refused, lost, moves;
+	uint64_t took[2]; /* answers of those that move, and of those that stand still */
+	uint32_t *latency_us[2];
 	char why[200];
 	unsigned why_wrong; /* why is of something wrong */
 } t;
@@ -147,12 +150,12 @@ static void ask(struct conn *c)
 		unsigned s = dice(o.sizes);
 
 		w->host = c->last && dice(100) < o.stick ? c->last : (uint8_t)(1 + dice(o.hosts));
-		t.moves += c->last && w->host != c->last;
+		t.moves += !c->still && c->last && w->host != c->last;
 		c->last = w->host;
 		w->size = o.size[s];
 		w->at_ns = now_ns();
 		c->out_len += (size_t)snprintf(c->out + c->out_len, sizeof(c->out) - c->out_len,
-					       "GET /h%u/w%s HTTP/1.1\r\nHost: www.example.net\r\n\r\n", w->host, o.name[s]);
+					       "GET %s/h%u/w%s HTTP/1.1\r\nHost: www.example.net\r\n\r\n", c->still ? "/proxy" : "", w->host, o.name[s]);
 		c->queued++;
 		c->asked++;
 		t.asked++;
@@ -170,8 +173,8 @@ static void answered(struct conn *c)
 	struct want *w = &c->queue[c->first];
 	uint64_t took = now_ns() - w->at_ns;
 
-	t.latency_us[t.answered++] = (uint32_t)(took / 1000);
-	t.stalls += took > STALL_NS;
+	t.answered++;
+	t.latency_us[c->still][t.took[c->still]++] = (uint32_t)(took / 1000);
 	c->first = (c->first + 1) % PIPELINE_MAX;
 	c->queued--;
 	c->in_body = false;
@@ -294,7 +297,7 @@ static void open_conn(struct conn *c)
 	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons((uint16_t)o.port) };
 	bool is4 = inet_pton(AF_INET, o.address, &v4.sin_addr) == 1;
 	struct epoll_event e = { .events = EPOLLIN, .data.ptr = c };
-	const struct timeval patience = { .tv_sec = 1 };
+	const struct timeval patience = { .tv_sec = o.patience };
 	int one = 1;
 
 	inet_pton(AF_INET6, o.address, &v6.sin6_addr);
@@ -325,10 +328,12 @@ static void open_conn(struct conn *c)
 static void open_again(struct conn *c)
 {
 	unsigned index = c->index;
+	bool still = c->still;
 
 	t.asked -= c->queued;
 	memset(c, 0, sizeof(*c));
 	c->index = index;
+	c->still = still;
 	open_conn(c);
 	if (c->fd < 0)
 		c->next_ns = now_ns() + 50000000;
@@ -391,6 +396,10 @@ static void options(int argc, char **argv)
 			o.seed = n ? n : 1;
 		else if (!strcmp(argv[i], "stick"))
 			o.stick = (unsigned)n;
+		else if (!strcmp(argv[i], "still"))
+			o.still = (unsigned)n;
+		else if (!strcmp(argv[i], "patience"))
+			o.patience = (unsigned)n;
 		else if (!strcmp(argv[i], "sizes"))
 			take_sizes(v);
 	}
@@ -405,20 +414,47 @@ static int by_value(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* The latest of `of` in ten thousand. */
+static uint32_t latest(bool still, unsigned of)
+{
+	uint64_t n = t.took[still];
+
+	return n ? t.latency_us[still][(n - 1) * of / 10000] : 0;
+}
+
+static uint64_t longer(bool still, uint32_t us)
+{
+	uint64_t n = t.took[still], i = n;
+
+	while (i && t.latency_us[still][i - 1] > us)
+		i--;
+	return n - i;
+}
+
+static void report_took(const char *before, bool still)
+{
+	qsort(t.latency_us[still], t.took[still], sizeof(uint32_t), by_value);
+	printf("\"%sstalls\": %llu, \"%sover_200ms\": %llu, \"%sp50_us\": %u, \"%sp99_us\": %u, \"%sp999_us\": %u, \"%smax_us\": %u, ", before,
+	       (unsigned long long)longer(still, STALL_US), before, (unsigned long long)longer(still, 4 * STALL_US), before,
+	       latest(still, 5000), before, latest(still, 9900), before, latest(still, 9990), before, latest(still, 10000));
+}
+
 static void report(uint64_t began)
 {
 	double s = (double)(now_ns() - began) / 1e9;
-	uint64_t n = t.answered;
 
-	qsort(t.latency_us, n, sizeof(*t.latency_us), by_value);
 	for (char *c = t.why; *c; c++)
 		if (*c < ' ' || *c == '"' || *c == '\\')
 			*c = ' ';
-	printf("{\"seconds\": %.3f, \"asked\": %llu, \"answered\": %llu, \"bytes\": %llu, \"turns\": %llu, \"wrong\": %llu, \"refused\": %llu, \"lost\": %llu, "
-	       "\"stalls\": %llu, \"p50_us\": %u, \"p99_us\": %u, \"max_us\": %u, \"rate\": %.0f, \"why\": \"%s\"}\n",
-	       s, (unsigned long long)t.asked, (unsigned long long)n, (unsigned long long)t.bytes, (unsigned long long)t.moves,
-	       (unsigned long long)t.wrong, (unsigned long long)t.refused, (unsigned long long)t.lost, (unsigned long long)t.stalls, n ? t.latency_us[n / 2] : 0,
-	       n ? t.latency_us[n - 1 - n / 100] : 0, n ? t.latency_us[n - 1] : 0, (double)n / s, t.why);
+	printf("{\"seconds\": %.3f, \"asked\": %llu, \"answered\": %llu, \"bytes\": %llu, \"turns\": %llu, \"wrong\": %llu, \"refused\": %llu, \"lost\": %llu, ",
+	       s, (unsigned long long)t.asked, (unsigned long long)t.answered, (unsigned long long)t.bytes, (unsigned long long)t.moves,
+	       (unsigned long long)t.wrong, (unsigned long long)t.refused, (unsigned long long)t.lost);
+	report_took("", false);
+	if (o.still) {
+		printf("\"still_answered\": %llu, ", (unsigned long long)t.took[1]);
+		report_took("still_", true);
+	}
+	printf("\"rate\": %.0f, \"why\": \"%s\"}\n", (double)t.answered / s, t.why);
 }
 
 int main(int argc, char **argv)
@@ -433,13 +469,16 @@ int main(int argc, char **argv)
 	options(argc, argv);
 	ctx = SSL_CTX_new(TLS_client_method());
 	loop = epoll_create1(EPOLL_CLOEXEC);
+	o.connections += o.still;
 	conn = calloc(o.connections, sizeof(*conn));
 	o.requests = o.requests < LATENCIES_MAX ? o.requests : LATENCIES_MAX;
-	t.latency_us = calloc(o.requests + 1, sizeof(*t.latency_us));
-	if (!ctx || loop < 0 || !conn || !t.latency_us)
+	for (i = 0; i < 2; i++)
+		t.latency_us[i] = calloc(o.requests + 1, sizeof(uint32_t));
+	if (!ctx || loop < 0 || !conn || !t.latency_us[0] || !t.latency_us[1])
 		return 2;
 	for (i = 0; i < o.connections; i++) {
 		conn[i].index = i;
+		conn[i].still = i >= o.connections - o.still;
 		open_conn(&conn[i]);
 	}
 	began = now_ns();
@@ -465,6 +504,7 @@ int main(int argc, char **argv)
 	report(began);
 	fflush(stdout);
 	free(conn);
-	free(t.latency_us);
+	for (i = 0; i < 2; i++)
+		free(t.latency_us[i]);
 	return t.wrong || (!o.again && (t.lost || t.answered < o.requests));
 }
