@@ -152,7 +152,7 @@ help:
 	@echo 'make bpf          eBPF programs under TEST_RUN   make netns       whole POPs in network namespaces [T=NAME]'
 	@echo "make model        the hand-off's protocol in spin: it holds, and fails without any one of its safeguards"
 	@echo 'make vm           the kernel module on two stock kernels, in VMs    make bench-kmod  module against eBPF'
-	@echo 'make vm-long      the data path of a live POP is changed, eBPF to module and back, under load, in a VM'
+	@echo 'make vm-long      the same with rows and moves; a live POP changes its data path, eBPF to module and back, in a VM'
 	@echo 'make check-kasan  the module under KASAN, lockdep and kmemleak (builds a kernel once)'
 	@echo 'make san          unit tests, ASan and UBSan     make fuzz-short  every decoder, some seconds'
 	@echo 'make l7           layer 7 against real programs  make bench-http  against nginx and HAProxy, 6 minutes'
@@ -226,7 +226,8 @@ bench-l4: all $(BENCH)
 bench-kmod: all $(BENCH)
 	@tests/bench/run kmod
 # Of the virtual machines' tests what takes minutes: not a part of check.
-vm-long: all
+vm-long: $(VMTEST) $(BPFTEST) all
+	@tests/vm/run --long
 	@tests/vm/live_swap
 # The module on a kernel with KASAN, lockdep and kmemleak, which is built once; not a part of check.
 check-kasan: $(VMTEST) $(BPFTEST) all

@@ -19,6 +19,8 @@ BUILD = os.environ.get("BATON_BUILD", os.path.join(ROOT, "build"))
 DATAPATH = os.environ.get("BATON_DATAPATH")  # ebpf or module: of every host; unset: theirs is the choice
 
 
+RATE_SECONDS = 3
+
 class Skip(Exception):
     pass
 
@@ -132,6 +134,8 @@ class Load:
 
     def went_on(self):
         """Requests were answered all the while: the short ones as their rate says, of the long ones one a second for each two."""
+        if not self.stopped:  # over a moment a rate says nothing
+            time.sleep(max(0, RATE_SECONDS - (time.monotonic() - self.begun)))
         self.stop()
         for name, due in (("short", 0.8 * self.rate * self.seconds), ("long", 0.5 * self.long * self.seconds)):
             if name in self.children:

@@ -68,7 +68,7 @@ def test_moved_connections_in_a_drain(bed):
             check(g.ask() == OWNER, "IPv%d: lost when switches change", g.family)
     said = next(h["answer"] for h in explain(bed, third[0].family, third[0].port)["hosts"] if h["name"] == INGRESS)
     check("on to host %s" % OWNER in said["decision"] and said["row"]["through"] not in (INGRESS, OWNER), "explain: %s", said)
-    wait("the rows to be all that is left", lambda: "sockets" not in conditions(bed))
+    wait("the rows to be all that is left", lambda: "sockets" not in conditions(bed), 60)  # the load's connections last 15 s
     time.sleep(5)  # longer than any proof takes here: the buckets must not forget the host
     check("rows" in conditions(bed) and not bed.safe(INGRESS), "safe with rows: %s", conditions(bed))
     check(bed.host(INGRESS)["sheltered"], "the histories ended although rows need them")
