@@ -80,13 +80,18 @@ int handoff_host_rows(struct handoff_host *host, struct rows_counts *out)
 	return rows_counts(host->rows, out);
 }
 
-static int put_row(const struct place *p, const struct move_row *r, bool ending)
+static int put_row(const struct place *p, const struct move_row *r)
 {
-	struct row row = { .cid = r->cid, .e = r->e, .owner = r->owner, .state = (uint8_t)r->state, .ending = ending,
+	struct row row = { .cid = r->cid, .e = r->e, .owner = r->owner, .state = (uint8_t)r->state,
 			   .inc = (uint32_t)r->owner_inc };
 
 	row.deadline_ns = r->deadline_ms == UINT64_MAX ? 0 : r->deadline_ms * 1000000;
 	return rows_put(p->h->host->rows, &p->flow, &row);
+}
+
+static int put(const struct place *p)
+{
+	return put_row(p, &p->row);
 }
 
 void row_sync(struct place *p)
@@ -103,7 +108,7 @@ void row_sync(struct place *p)
 	if (p->row.state == ROW_NONE)
 		rows_delete(p->h->host->rows, &p->flow);
 	else
-		err = put_row(p, &p->row, now.ending);
+		err = put(p);
 	/* One that is there is written over; a FWD follows a HOLD, so there is room. */
 	if (err)
 		log_error("row of connection %016llx: %s: its packets stay here", (unsigned long long)p->cid, strerror(-err));
@@ -111,7 +116,7 @@ void row_sync(struct place *p)
 
 int row_hold(const struct place *p)
 {
-	return put_row(p, &p->row, false);
+	return put(p);
 }
 
 void row_clear(const struct place *p)
@@ -149,7 +154,7 @@ void row_pass(struct place *p)
 
 	sorting.state = ROW_HOLD;
 	pthread_mutex_lock(&host->lock);
-	if (!rows_get(host->rows, &p->flow, &now) && now.cid == p->cid && !put_row(p, &sorting, false))
+	if (!rows_get(host->rows, &p->flow, &now) && now.cid == p->cid && !put_row(p, &sorting))
 		for (i = 0; i < PASSES; i++) {
 			rows_poll(host->rows, monotonic_ms());
 			if (!rows_release(host->rows, &p->flow))
