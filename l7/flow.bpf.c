@@ -378,8 +378,6 @@ int flow_ingress(struct __sk_buff *skb)
 	}
 	if (said.state == ROW_HOLD) {
 		note(r, &eth, c->self, now);
-		if (skb->ifindex == c->tap && host_id_valid(said.owner) && said.owner != c->self)
-			return forward(skb, &p, said.owner, c);
 		count(FLOW_HELD);
 		return (int)bpf_redirect(c->tap, 0);
 	}

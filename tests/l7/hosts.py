@@ -244,7 +244,7 @@ http {{ access_log off; sendfile on; keepalive_requests 1000000; default_type ap
             return f.read()
 
     def access(self, i):
-        time.sleep(0.3)  # written five times a second
+        time.sleep(0.7)  # written five times a second
         with open(self.path("h%d.access" % i)) as f:
             return [json.loads(line) for line in f]
 
