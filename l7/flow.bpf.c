@@ -377,9 +377,12 @@ int flow_ingress(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	}
 	if (said.state == ROW_HOLD) {
-		note(r, &eth, c->self, now);
-		count(FLOW_HELD);
-		return (int)bpf_redirect(c->tap, 0);
+		if (skb->ifindex != c->tap || !host_id_valid(said.owner) || said.owner == c->self) {
+			note(r, &eth, c->self, now);
+			count(FLOW_HELD);
+			return (int)bpf_redirect(c->tap, 0);
+		}
+		said.state = ROW_FWD; /* what waited goes on as by its row: an end is noted, a SYN after it removes the row */
 	}
 	if ((said.state == ROW_CLOSING || said.ending) && is_syn(&p)) {
 		bpf_map_delete_elem(&rows, &p.flow); /* the port is used again: the next connection is nobody's yet */

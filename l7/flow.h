@@ -8,6 +8,9 @@
  *   FWD       to the owner's host, TTL - 1          passes
  *   CLOSING   as FWD; a SYN removes the row         passes
  *
+ * A HOLD that names an owner is on its way to FWD: what comes back out of the TAP goes to the owner, what comes by a link
+ * into the TAP still, so that nothing overtakes what has waited.
+ *
  *  1. Only a frame that is for this host is looked at: to the device's own address, or to a vMAC whose head is
  *     this host.  Tagged frames, what cannot be parsed, and what is not TCP passes.
  *  2. Past its deadline (0: none) a row is as if it were not there, whoever is dead: the program looks at the clock.

@@ -176,10 +176,9 @@ static void give(struct place *p)
 
 	flight_sent(p, FLIGHT_GIVEN);
 	move_row_give(&p->row, &p->s, monotonic_ms());
-	row_sync(p);
 	p->gave = p->since;
-	let_go(p);
-	row_release(p);
+	let_go(p); /* before what waited goes on: the SYN of the port's next connection may be among it, and is not for this socket */
+	row_pass(p);
 	move_accepted(&h->backoff[p->s.to]);
 	stats_inc(h->w->stats.moves_given);
 }
@@ -315,6 +314,15 @@ static void arrived(struct handoff *h, struct place *p, struct move_recv *r, con
 	(void)r;
 }
 
+/* I's row names us: that of the host from which the connection came needs to pass on only what is under way to it. */
+static void confirmed(struct handoff *h, const struct move_letter *l)
+{
+	const struct move_recv *r = move_memory_find(h->memory, l->cid);
+
+	if (r && r->e == l->e && r->from != r->ingress)
+		say(h, r->from, LETTER_GONE, GONE_ENDED, l);
+}
+
 static void import(struct handoff *h, struct move_recv *r, const struct move_letter *l, uint16_t from)
 {
 	struct place *p = place_find(h, l->cid);
@@ -334,6 +342,8 @@ static void import(struct handoff *h, struct move_recv *r, const struct move_let
 		arrived(h, p, r, l);
 	move_memory_step(h->memory, r, h->why ? RECV_NOT_IMPORTED : RECV_IMPORTED, 0, monotonic_ms(), &more);
 	do_recv(h, r, l, from, &more);
+	if (!h->why && l->ingress == h->self)
+		confirmed(h, l); /* behind ACCEPT */
 	if (!p)
 		return;
 	c = h->why ? NULL : p->client;
@@ -541,7 +551,9 @@ static void gone(struct handoff *h, struct place *p, const struct move_letter *l
 
 static uint8_t willing(struct handoff *h, const struct move_letter *l)
 {
-	struct move_load load = { .draining = h->w->draining, .lag_max_ms = 1,
+	/* Neither when it ends itself nor when the operator takes its host out of service does it take what would have to go on. */
+	bool draining = h->w->draining || h->w->host[h->self] == HOST_DRAINED;
+	struct move_load load = { .draining = draining, .lag_max_ms = 1,
 				  .connections = h->n_arrived, .connections_max = h->w->snapshot->conf.handoff.max_connections,
 				  .importing_max = 1, .octets_max = 1 };
 	uint8_t why = move_willing(&load);
@@ -604,6 +616,7 @@ static bool on_letter(void *ctx, uint16_t host, uint64_t inc, const struct move_
 		} else {
 			move_memory_row_ok(h->memory, l->cid, l->e, inc, monotonic_ms(), &out);
 			do_recv(h, NULL, l, host, &out);
+			confirmed(h, l);
 			if (p && p->waits_for_word)
 				decide_again(p);
 		}

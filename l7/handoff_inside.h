@@ -105,6 +105,7 @@ void row_clear(const struct place *p); /* the flow has none, whosever it was */
 unsigned row_dropped(const struct place *p); /* enum row_dropped */
 /* The packets that wait: to where the row says now, or nowhere.  A frame, as if from the network. */
 void row_release(const struct place *p);
+void row_pass(struct place *p); /* p->row forwards from now on, and nothing overtakes what has waited */
 void row_drop(const struct place *p);
 void row_inject(const struct place *p, uint8_t *frame, size_t n);
 void row_nudge(const struct place *p, const struct tcp_move *m);

@@ -15,6 +15,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+#define PASSES 8 /* a client that sends all the while does not keep us for ever */
+
 int handoff_host_open(const struct handoff_host_conf *conf, struct handoff_host **out, char *why, size_t why_len)
 {
 	struct handoff_host *host = calloc(1, sizeof(*host));
@@ -78,10 +80,9 @@ int handoff_host_rows(struct handoff_host *host, struct rows_counts *out)
 	return rows_counts(host->rows, out);
 }
 
-static int put(const struct place *p)
+static int put_row(const struct place *p, const struct move_row *r, bool ending)
 {
-	const struct move_row *r = &p->row;
-	struct row row = { .cid = r->cid, .e = r->e, .owner = r->owner, .state = (uint8_t)r->state,
+	struct row row = { .cid = r->cid, .e = r->e, .owner = r->owner, .state = (uint8_t)r->state, .ending = ending,
 			   .inc = (uint32_t)r->owner_inc };
 
 	row.deadline_ns = r->deadline_ms == UINT64_MAX ? 0 : r->deadline_ms * 1000000;
@@ -102,7 +103,7 @@ void row_sync(struct place *p)
 	if (p->row.state == ROW_NONE)
 		rows_delete(p->h->host->rows, &p->flow);
 	else
-		err = put(p);
+		err = put_row(p, &p->row, now.ending);
 	/* One that is there is written over; a FWD follows a HOLD, so there is room. */
 	if (err)
 		log_error("row of connection %016llx: %s: its packets stay here", (unsigned long long)p->cid, strerror(-err));
@@ -110,7 +111,7 @@ void row_sync(struct place *p)
 
 int row_hold(const struct place *p)
 {
-	return put(p);
+	return put_row(p, &p->row, false);
 }
 
 void row_clear(const struct place *p)
@@ -130,6 +131,31 @@ void row_release(const struct place *p)
 	struct handoff_host *host = p->h->host;
 
 	pthread_mutex_lock(&host->lock);
+	rows_poll(host->rows, monotonic_ms());
+	rows_release(host->rows, &p->flow);
+	pthread_mutex_unlock(&host->lock);
+}
+
+/*
+ * A client that has the answer before we have heard that it was given acknowledges it, and closes.  Were that to overtake
+ * what waits here, the closed connection would be met by an older packet, and answer it with a reset.
+ */
+void row_pass(struct place *p)
+{
+	struct handoff_host *host = p->h->host;
+	struct move_row sorting = p->row;
+	struct row now;
+	unsigned i;
+
+	sorting.state = ROW_HOLD;
+	pthread_mutex_lock(&host->lock);
+	if (!rows_get(host->rows, &p->flow, &now) && now.cid == p->cid && !put_row(p, &sorting, false))
+		for (i = 0; i < PASSES; i++) {
+			rows_poll(host->rows, monotonic_ms());
+			if (!rows_release(host->rows, &p->flow))
+				break;
+		}
+	row_sync(p);
 	rows_poll(host->rows, monotonic_ms());
 	rows_release(host->rows, &p->flow);
 	pthread_mutex_unlock(&host->lock);

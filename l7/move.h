@@ -25,7 +25,9 @@
  *      left.  Confirmed or "no row".  An ACCEPT that nobody waits for counts as ROW
  *   11 GONE(ended) from the row's owner: CLOSING.  An owner's new incarnation: no row.  An owner's session that ended,
  *      or a restart of I: the row gets a timer, which ROW lifts
- *   12 where S is not I its row has a timer, longer than R waits for I; when it ends, S says GONE(ended) of its own tenure
+ *   12 where S is not I its row has a timer, longer than R waits for I; when it ends, S says GONE(ended) of its own tenure.
+ *      Once I's row names R, R says GONE(ended) of this e to such an S, whose row is then only for what is under way: else
+ *      a drain of S would wait for the timer
  */
 #ifndef L7_MOVE_H
 #define L7_MOVE_H

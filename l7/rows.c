@@ -311,9 +311,12 @@ void rows_poll(struct rows *r, uint64_t now_ms)
 	}
 }
 
-void rows_release(struct rows *r, const struct flow *f)
+unsigned rows_release(struct rows *r, const struct flow *f)
 {
+	uint64_t before = r->released;
+
 	held_release(r->held, f, inject, r);
+	return (unsigned)(r->released - before);
 }
 
 void rows_drop(struct rows *r, const struct flow *f)

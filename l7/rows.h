@@ -44,7 +44,7 @@ int rows_fd(const struct rows *r);
 /* Reads the TAP until it is empty, or for some thousand frames: packets of flows in HOLD wait, others go on at once. */
 void rows_poll(struct rows *r, uint64_t now_ms);
 /* The flow's waiting packets, oldest first, go where its row says now: forwarded, or to this host's own stack without one. */
-void rows_release(struct rows *r, const struct flow *f);
+unsigned rows_release(struct rows *r, const struct flow *f); /* how many */
 void rows_drop(struct rows *r, const struct flow *f);
 /* What has waited too long is dropped; links without our programs get them, and which have carrier is looked at.
  * Call it every 100 ms. */

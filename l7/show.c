@@ -500,6 +500,22 @@ static void explain(struct l7d *d, json_t *args, void (*answer)(void *to, json_t
 	gather(d, "explain", ask_explain, (size_t)e, finish_explain, answer, to);
 }
 
+/* How requests were answered, and what became of moves, since the process began. */
+static json_t *answered(struct l7d *d)
+{
+	double proxied = 0, refused = 0;
+	unsigned i;
+
+	for (i = 0; i < REASON_STAYS; i++)
+		proxied += SUM(d, move_reasons[i]);
+	for (i = 0; i < REFUSE_REASONS; i++)
+		refused += SUM(d, moves_refused[i]);
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "proxied", (json_int_t)proxied, "here",
+			 (json_int_t)SUM(d, move_reasons[REASON_STAYS]), "given", (json_int_t)SUM(d, moves_given), "resumed",
+			 (json_int_t)SUM(d, moves_resumed), "lost", (json_int_t)SUM(d, moves_lost), "taken",
+			 (json_int_t)SUM(d, moves_taken), "refused", (json_int_t)refused, "reset", (json_int_t)SUM(d, moves_ended));
+}
+
 static json_t *status(struct l7d *d)
 {
 	json_t *edges = json_array();
@@ -516,8 +532,8 @@ static json_t *status(struct l7d *d)
 						       e->tls != NULL, "routes", (int)e->conf->n_routes, "certificates", (int)n,
 						       "expires", (json_int_t)expires));
 	}
-	return json_pack("{s:i, s:I, s:s, s:o}", "workers", (int)d->n_workers, "index",
-			 (json_int_t)(d->snapshot ? d->snapshot->index : 0), "alarm", d->alarm, "edges", edges);
+	return json_pack("{s:i, s:I, s:s, s:o, s:o}", "workers", (int)d->n_workers, "index",
+			 (json_int_t)(d->snapshot ? d->snapshot->index : 0), "alarm", d->alarm, "edges", edges, "handoffs", answered(d));
 }
 
 void l7d_ask(struct l7d *d, const char *verb, json_t *args, void (*answer)(void *to, json_t *a), void *to)

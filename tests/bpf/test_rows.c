@@ -522,6 +522,29 @@ static void released_in_order(void **state)
 	rows_delete(rows, &f);
 }
 
+/* A HOLD that names an owner: what comes out of the TAP goes there, what comes meanwhile still waits. */
+static void nothing_overtakes(void **state)
+{
+	struct row hold = { .state = ROW_HOLD }, sorting = { .state = ROW_HOLD, .owner = OWNER };
+	struct flow f = the_flow(FLOW_V4);
+	uint8_t b[2048];
+	uint32_t len;
+
+	(void)state;
+	look(wire, b, &len, 1);
+	assert_int_equal(rows_put(rows, &f, &hold), 0);
+	send_numbered(7000, 20);
+	assert_int_equal(waiting(), 20);
+	assert_int_equal(rows_put(rows, &f, &sorting), 0);
+	send_numbered(7020, 10);
+	assert_int_equal(look(wire, b, &len, 5), 0);
+	rows_poll(rows, 1);
+	assert_int_equal(rows_release(rows, &f), 30);
+	expect_numbered(wire, 7000, 30);
+	assert_int_equal(rows_release(rows, &f), 0);
+	rows_delete(rows, &f);
+}
+
 /* Nobody reads the TAP: the kernel drops what is too much, and says so; the rest is there. */
 static void tap_full(void **state)
 {
@@ -841,7 +864,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ingress_by_test_run), cmocka_unit_test(ingress_on_the_wire), cmocka_unit_test(egress),
-		cmocka_unit_test(released_in_order),   cmocka_unit_test(tap_full),	      cmocka_unit_test(table_full),
+		cmocka_unit_test(released_in_order),
+		cmocka_unit_test(nothing_overtakes),   cmocka_unit_test(tap_full),	      cmocka_unit_test(table_full),
 		cmocka_unit_test(what_is_left),	cmocka_unit_test(concurrent_update),   cmocka_unit_test(opened_again),
 	};
 
