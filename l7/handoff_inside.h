@@ -150,5 +150,21 @@ void place_settle(struct place *p); /* after every event: may end it */
 void place_client_left(struct place *p); /* its client is not served here any more, and the host is its owner still */
 void place_app_ended(struct place *p); /* the program's connection is over */
 void end_moving(struct place *p);
+struct move_recv *place_tenure(const struct place *p); /* ours, of the connection; NULL: there is none */
+bool place_waits(const struct place *p); /* a move of ours is not settled */
+const struct other_host *host_of(const struct snapshot *s, uint16_t id);
+void place_say(struct handoff *h, uint16_t to, enum move_letter_type type, uint8_t why, const struct move_letter *of);
+
+/* --- A connection comes (handoff_receiver.c) ------------------------------------------------------------------- */
+void place_recv(struct place *p, enum move_recv_event event, uint64_t inc);
+void place_confirmed(struct handoff *h, const struct move_letter *l);
+/* `l`: the letter that this is about (e, cid, ingress), from host `from`; an offer with its sections. */
+void place_received(struct handoff *h, struct move_recv *r, const struct move_letter *l, uint16_t from, const struct move_actions *out);
+
+/* --- A connection leaves (handoff_sender.c) ------------------------------------------------------------------- */
+void place_send(struct place *p, enum move_send_event event, uint64_t inc);
+
+/* --- Whether it is to (handoff_decide.c) ---------------------------------------------------------------------- */
+void place_decide_again(struct place *p); /* the word that was waited for has come, or it is late */
 
 #endif
