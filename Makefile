@@ -49,10 +49,9 @@ FOLDERS := cli agent switch bgp app l7 control pop base lb
 MAINS := control/controld.c switch/switchd.c agent/agentd.c l7/l7d.c cli/baton.c
 PROGRAMS := $(addprefix $(B)/,$(foreach m,$(wildcard $(MAINS)),$(patsubst %d,baton-%d,$(basename $(notdir $(m))))))
 
-BPF_SRC := $(wildcard $(addsuffix /*.bpf.c,$(FOLDERS)) tests/*/*.bpf.c)
+BPF_SRC := $(wildcard $(addsuffix /*.bpf.c,$(FOLDERS)) l7/*/*.bpf.c tests/*/*.bpf.c)
 SKELS := $(patsubst %.bpf.c,$(B)/skel/%.skel.h,$(notdir $(BPF_SRC)))
-VPATH_BPF := $(sort $(dir $(BPF_SRC)))
-LIB_SRC = $(filter-out $(MAINS) %.bpf.c,$(wildcard $(1)/*.c))
+LIB_SRC = $(filter-out $(MAINS) %.bpf.c,$(wildcard $(1)/*.c $(1)/*/*.c))
 ARCHIVES := $(foreach f,$(FOLDERS),$(if $(call LIB_SRC,$(f)),$(B)/$(f).a))
 GROUP = -Wl,--start-group $(ARCHIVES) -Wl,--end-group
 
@@ -88,8 +87,8 @@ endef
 $(foreach m,$(wildcard $(MAINS)),$(eval $(call program_rule,$(m))))
 
 # The library for programs that take connections: one object whose only names are its own.
-$(B)/libbaton-app.a: $(B)/app/app.o $(addprefix $(B)/l7/,buffer.o carrier_local.o move_wire.o record.o record_context.o \
-		record_keys.o record_state.o secret.o)
+$(B)/libbaton-app.a: $(B)/app/app.o $(addprefix $(B)/l7/,buffer.o secret.o handoff/carrier_local.o handoff/move_wire.o \
+		tls/record.o tls/record_context.o tls/record_keys.o tls/record_state.o)
 	$(call say,AR,$@)
 	$(Q)$(LD) -r -o $(B)/app/baton_app.o $^
 	$(Q)$(OBJCOPY) --wildcard --keep-global-symbol='baton_*' $(B)/app/baton_app.o

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "l7/rows.h"
+#include "l7/row/rows.h"
 
 struct reading {
 	uint16_t self;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The rows of hand-off on this host (l7/flow.h), as far as a drain is concerned: connections that live elsewhere, but
+ * The rows of hand-off on this host (l7/row/flow.h), as far as a drain is concerned: connections that live elsewhere, but
  * whose packets come here.  A bucket that moved away may not forget this host while it has a row of that bucket.
  *
  *  1. A row is needed by its bucket's owner by this table, and by the owner through whom its last packet came.

@@ -10,7 +10,7 @@
 
 #include "agent/host.h"
 #include "base/clock.h"
-#include "l7/rows.h"
+#include "l7/row/rows.h"
 
 #define ROWS_DEFAULT 100
 #define ROWS_MAX 10000

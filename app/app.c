@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Requests that baton-l7d hands to a program.  See baton_app.h; l7/handoff_app.c is the other side. */
+/* Requests that baton-l7d hands to a program.  See baton_app.h; l7/handoff/handoff_app.c is the other side. */
 #include "app/baton_app.h"
 
 #include <errno.h>
@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 #include "l7/buffer.h"
-#include "l7/carrier.h"
-#include "l7/record.h"
+#include "l7/handoff/carrier.h"
+#include "l7/tls/record.h"
 
 #define PATIENCE_MS 30000
 #define FULL_MS 1000	/* so long a full session is waited for */

@@ -24,7 +24,7 @@ struct ticket_seed {
 };
 
 int ticket_seed_new(struct ticket_seed *seed, uint64_t now_s); /* 0 or -EIO: no randomness */
-/* HMAC-SHA256(secret, label): the next secret, and what l7/ticket.c makes of one. */
+/* HMAC-SHA256(secret, label): the next secret, and what l7/tls/ticket.c makes of one. */
 void ticket_derive(const uint8_t secret[TICKET_SECRET_LEN], const char *label, uint8_t out[TICKET_SECRET_LEN]);
 /* To `epoch`, never back.  -ERANGE: too far. */
 int ticket_seed_advance(struct ticket_seed *seed, uint64_t epoch);

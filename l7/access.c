@@ -10,7 +10,7 @@
 
 #include "l7/client.h"
 #include "l7/exchange.h"
-#include "l7/handoff.h"
+#include "l7/handoff/handoff.h"
 #include "l7/worker.h"
 
 #define LINE_MAX_BYTES 4096 /* a longer line has its texts cut */

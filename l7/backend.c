@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "l7/exchange.h"
-#include "l7/tls.h"
+#include "l7/tls/tls.h"
 
 /* --- connections ------------------------------------------------------------------------------------- */
 static void conn_bury(struct grave *g)

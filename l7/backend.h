@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A worker's pools and its connections to backends: which backend (l7/pool.h decides), kept connections,
+ * A worker's pools and its connections to backends: which backend (l7/pool/pool.h decides), kept connections,
  * pre-opened ones, limits, and the queue of requests that wait for a connection.
  */
 #ifndef L7_BACKEND_H
 #define L7_BACKEND_H
 
-#include "l7/pool.h"
+#include "l7/pool/pool.h"
 #include "l7/stream.h"
 #include "l7/worker.h"
 

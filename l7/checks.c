@@ -12,7 +12,7 @@
 
 #include "base/log.h"
 #include "l7/list.h"
-#include "l7/tls_client.h"
+#include "l7/tls/tls_client.h"
 
 #define ANSWER_BYTES 64 /* as much as is looked at */
 

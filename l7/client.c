@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "l7/handoff.h"
-#include "l7/tls.h"
+#include "l7/handoff/handoff.h"
+#include "l7/tls/tls.h"
 
 static void client_bury(struct grave *g)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A client's connection: accepted, secured where its edge has TLS, then HTTP/1 (l7/h1.c) or HTTP/2 (l7/h2.c).
+ * A client's connection: accepted, secured where its edge has TLS, then HTTP/1 (l7/http/h1.c) or HTTP/2 (l7/http/h2.c).
  */
 #ifndef L7_CLIENT_H
 #define L7_CLIENT_H
@@ -36,7 +36,7 @@ struct client {
 	uint8_t wait; /* enum client_wait */
 	bool secure, lingering, dead;
 
-	struct place *place; /* in l7/handoff.h; NULL: it has not moved, nor tried to */
+	struct place *place; /* in l7/handoff/handoff.h; NULL: it has not moved, nor tried to */
 	uint16_t ingress;    /* host id of where the network brings its packets; 0: here */
 	uint32_t moves;
 	uint64_t octets;     /* that were transferred before it came here */

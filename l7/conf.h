@@ -89,7 +89,7 @@ struct header_match {
 	char value[EDGE_HOST_LEN]; /* empty: present */
 };
 
-/* Who answers a route's clients: auto decides by size and affinity (l7/move_policy.h). */
+/* Who answers a route's clients: auto decides by size and affinity (l7/handoff/move_policy.h). */
 enum route_mode { ROUTE_AUTO, ROUTE_PROXY, ROUTE_HANDOFF };
 
 /* All that is given must match; empty: any.  The first route that matches is taken. */
@@ -98,7 +98,7 @@ struct route_conf {
 	char path[EDGE_PATH_LEN];     /* prefix, at a segment boundary unless it ends in "/" */
 	char (*extension)[16];
 	uint32_t n_extensions;
-	uint8_t *method;	      /* enum http_method of l7/head.h */
+	uint8_t *method;	      /* enum http_method of l7/http/head.h */
 	uint32_t n_methods;
 	uint32_t methods;	      /* the same as a bit mask; 0: any */
 	struct header_match *header;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "l7/head.h"
+#include "l7/http/head.h"
 #include "pop/pop.h"
 
 /* --- words of our own -------------------------------------------------------------------------------- */

@@ -13,11 +13,11 @@
 #include "l7/access.h"
 #include "l7/client.h"
 #include "l7/decimal.h"
-#include "l7/handoff.h"
+#include "l7/handoff/handoff.h"
 #include "l7/hash.h"
 #include "l7/pump.h"
-#include "l7/tls.h"
-#include "l7/trailer.h"
+#include "l7/tls/tls.h"
+#include "l7/http/trailer.h"
 
 /* --- the request's head, as the backend gets it ---------------------------------------------------------- */
 static void put(struct exchange *x, const char *p, size_t n)

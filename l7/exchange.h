@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * One request and its answer.  It knows nothing of the framing on the client's side: its front (l7/h1.c,
- * l7/h2.c) gives it a head and body bytes and is called with an answer's head and body bytes.  Towards the
+ * One request and its answer.  It knows nothing of the framing on the client's side: its front (l7/http/h1.c,
+ * l7/http/h2.c) gives it a head and body bytes and is called with an answer's head and body bytes.  Towards the
  * backend it speaks HTTP/1.1.
  *
  * One allocation: the struct with the request's head behind it, as the backend gets it.  The head is
@@ -16,7 +16,7 @@
 #include <arpa/inet.h>
 
 #include "l7/backend.h"
-#include "l7/chunked.h"
+#include "l7/http/chunked.h"
 #include "l7/worker.h"
 
 #define INTERIM_MAX 16 /* answers below 200 before the one that counts */
@@ -70,7 +70,7 @@ struct exchange {
 	uint8_t answer_body;
 	uint64_t answer_left;
 	struct chunked chunked;
-	/* Trailers, as l7/trailer.h reads them: of the request (filled by the front before the body's end), of the answer. */
+	/* Trailers, as l7/http/trailer.h reads them: of the request (filled by the front before the body's end), of the answer. */
 	struct buffer request_trailer, answer_trailer;
 	int pipe[2], up[2]; /* of the answer's body, of the request's; -1: none */
 	size_t in_pipe, in_up;

@@ -24,10 +24,10 @@
 #include "base/ctl.h"
 #include "base/log.h"
 #include "l7/backend.h"
-#include "l7/handoff.h"
-#include "l7/ticket.h"
+#include "l7/handoff/handoff.h"
+#include "l7/tls/ticket.h"
 #include "l7/l7d.h"
-#include "l7/object_server.h"
+#include "l7/object/object_server.h"
 #include "l7/privilege.h"
 
 #define LOG_FLUSH_MS 200

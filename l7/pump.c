@@ -8,7 +8,7 @@
 
 #include "l7/client.h"
 #include "l7/exchange.h"
-#include "l7/trailer.h"
+#include "l7/http/trailer.h"
 
 #define SPLICE_MAX (1u << 20)
 #define UP_TURNS 8 /* pipes full of one upload, before others have their turn */

@@ -5,7 +5,7 @@
  * but for swap, and secret_counts() says how much that is (4,000 TLS connections take 2 MB).
  *
  * What this does not hold: the key schedules in OpenSSL's cipher contexts (RECORD_CONTEXTS a thread at most, overwritten
- * when a key ends, l7/record_context.h) and what OpenSSL has during a handshake.  They are in no dump either
+ * when a key ends, l7/tls/record_context.h) and what OpenSSL has during a handshake.  They are in no dump either
  * (l7/privilege.h); against swap only a machine without it, or with it encrypted, helps.
  */
 #ifndef L7_SECRET_H

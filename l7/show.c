@@ -8,12 +8,12 @@
 #include "base/clock.h"
 #include "l7/backend.h"
 #include "l7/client.h"
-#include "l7/handoff.h"
+#include "l7/handoff/handoff.h"
 #include "l7/l7d.h"
-#include "l7/object_server.h"
-#include "l7/rows.h"
+#include "l7/object/object_server.h"
+#include "l7/row/rows.h"
 #include "l7/secret.h"
-#include "l7/tls.h"
+#include "l7/tls/tls.h"
 
 #define FLIGHTS_SHOWN 4096
 
@@ -479,7 +479,7 @@ static void explain(struct l7d *d, json_t *args, void (*answer)(void *to, json_t
 	head_begin(&h, 65536);
 	if (head_method(&h, method, strlen(method)) || head_target(&h, url, strlen(url)) || head_field(&h, "host", 4, "x", 1) ||
 	    head_finish(&h, 11)) {
-		answer(to, refuse("the edge would refuse this request with 400", "see l7/head.h for how targets are read"));
+		answer(to, refuse("the edge would refuse this request with 400", "see l7/http/head.h for how targets are read"));
 		head_free(&h);
 		return;
 	}

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "l7/tls.h"
-#include "l7/tls_client.h"
+#include "l7/tls/tls.h"
+#include "l7/tls/tls_client.h"
 
 static void *copy(const void *p, size_t n, size_t size)
 {

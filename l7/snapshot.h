@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "l7/conf.h"
-#include "l7/route.h"
+#include "l7/pool/route.h"
 #include "pop/pop.h"
 
 struct tls_client;
@@ -42,7 +42,7 @@ struct snapshot {
 	uint32_t n_hosts;
 };
 
-/* NULL and why: a certificate directory cannot be read, say.  Takes tickets from the process (l7/ticket.h). */
+/* NULL and why: a certificate directory cannot be read, say.  Takes tickets from the process (l7/tls/ticket.h). */
 struct snapshot *snapshot_new(const struct pop *pop, uint64_t index, char *why, size_t why_len);
 struct snapshot *snapshot_ref(struct snapshot *s);
 void snapshot_unref(struct snapshot *s);

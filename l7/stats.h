@@ -5,9 +5,9 @@
 
 #include <stdint.h>
 
-#include "l7/h2_guard.h"
-#include "l7/move_policy.h"
-#include "l7/move_wire.h"
+#include "l7/http/h2_guard.h"
+#include "l7/handoff/move_policy.h"
+#include "l7/handoff/move_wire.h"
 
 #define STATS_BOUNDS 16 /* of a histogram: 50 us, doubled each time, up to 1.6 s */
 #define STATS_BOUND_FIRST_US 50

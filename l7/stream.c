@@ -8,8 +8,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "l7/record.h"
-#include "l7/tls.h"
+#include "l7/tls/record.h"
+#include "l7/tls/tls.h"
 
 static void stop_reading(struct stream *s)
 {

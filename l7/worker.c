@@ -15,9 +15,9 @@
 #include "l7/access.h"
 #include "l7/backend.h"
 #include "l7/client.h"
-#include "l7/handoff.h"
+#include "l7/handoff/handoff.h"
 #include "l7/privilege.h"
-#include "l7/record.h"
+#include "l7/tls/record.h"
 
 #define BACKLOG 4096
 #define ACCEPTS_AT_ONCE 64

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #include "base/clock.h"
-#include "l7/h1_parse.h"
+#include "l7/http/h1_parse.h"
 #include "l7/list.h"
 #include "l7/snapshot.h"
 #include "l7/stats.h"

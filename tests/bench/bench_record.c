@@ -6,7 +6,7 @@
 #include <openssl/pem.h>
 #include <string.h>
 
-#include "l7/record.h"
+#include "l7/tls/record.h"
 #include "tests/bench/bench.h"
 
 #define ROUNDS 41

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * The rows of hand-off (l7/flow.bpf.c), packet by packet, over an empty program: BPF_PROG_TEST_RUN behind a
+ * The rows of hand-off (l7/row/flow.bpf.c), packet by packet, over an empty program: BPF_PROG_TEST_RUN behind a
  * generator that restores the addresses (host_gen.bpf.c), with 200,000 other rows in the table, in interleaved
  * rounds.  A forwarded packet loses a hop each time: runs are as short as a TTL.  Then the whole chain over veth.
  */
@@ -18,7 +18,7 @@
 
 #include "flow.skel.h"
 #include "host_gen.skel.h"
-#include "l7/rows.h"
+#include "l7/row/rows.h"
 #include "tests/bench/bench.h"
 #include "tests/bpf/host_bed.h"
 

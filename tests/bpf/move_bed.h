@@ -28,8 +28,8 @@
 
 #include <cmocka.h>
 
-#include "l7/rows.h"
-#include "l7/tcp_move.h"
+#include "l7/row/rows.h"
+#include "l7/tcp/tcp_move.h"
 
 #define PATIENCE_MS 3000
 

@@ -7,7 +7,7 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 
-#include "l7/tcp_bpf.h"
+#include "l7/tcp/tcp_bpf.h"
 #include "tests/bpf/move_bed.h"
 
 #define READS 2000

@@ -30,10 +30,10 @@
 #include <cmocka.h>
 
 #include "l7/privilege.h"
-#include "l7/rows.h"
+#include "l7/row/rows.h"
 #include "l7/secret.h"
-#include "l7/tcp_bpf.h"
-#include "l7/tcp_move.h"
+#include "l7/tcp/tcp_bpf.h"
+#include "l7/tcp/tcp_move.h"
 
 #define QUEUE 65536
 

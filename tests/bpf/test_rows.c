@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Rows (l7/flow.h) on one host: every state of a row meets every kind of packet, in both directions and families,
+ * Rows (l7/row/flow.h) on one host: every state of a row meets every kind of packet, in both directions and families,
  * once in BPF_PROG_TEST_RUN and once on a real wire (host_bed.h); then what is bounded, and what changes under way.
  * The same frames without a row are the control: they pass.
  */
@@ -22,7 +22,7 @@
 
 #include "agent/rows_left.h"
 #include "flow.skel.h"
-#include "l7/rows.h"
+#include "l7/row/rows.h"
 #include "tests/bpf/host_bed.h"
 
 #define OWNER 2

@@ -7,7 +7,7 @@
  */
 #include "tests/bpf/three_hosts.h"
 
-#include "l7/rows.h"
+#include "l7/row/rows.h"
 
 static const char link0[1][IF_NAMESIZE] = { "eth0" };
 static struct rows *rows[HOSTS + 1];

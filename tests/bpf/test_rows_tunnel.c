@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Rows whose owner is elsewhere (l7/flow.h, rules 5 to 7): over IPv4 and IPv6, inside IPv4 and IPv6.
+ * Rows whose owner is elsewhere (l7/row/flow.h, rules 5 to 7): over IPv4 and IPv6, inside IPv4 and IPv6.
  *
  *                     eth0  I  m0 --.
  *     client c0 ------------         router  ---- eth0  R     I: host 1, the ingress; R: host 2, elsewhere
@@ -28,7 +28,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "l7/rows.h"
+#include "l7/row/rows.h"
 
 enum { CLIENT, INGRESS, ROUTER, REMOTE, N_NS };
 

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "l7/chunked.h"
-#include "l7/h1_parse.h"
+#include "l7/http/chunked.h"
+#include "l7/http/h1_parse.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

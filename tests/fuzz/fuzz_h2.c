@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A client's bytes through all of the front end: nghttp2 and l7/h2.c (or l7/h1.c), the exchange, the pool, and a backend
+ * A client's bytes through all of the front end: nghttp2 and l7/http/h2.c (or l7/http/h1.c), the exchange, the pool, and a backend
  * that answers in one of several ways, right and wrong.  One worker without its thread; its loop is turned by hand.
  *
  *   byte 0: bits 0-3 how the backend answers; 0x10 HTTP/1; 0x20 without the preface that HTTP/2 begins with;

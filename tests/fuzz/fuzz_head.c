@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "l7/route.h"
+#include "l7/pool/route.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "l7/move_wire.h"
+#include "l7/handoff/move_wire.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

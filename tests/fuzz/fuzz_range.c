@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "l7/object.h"
+#include "l7/object/object.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

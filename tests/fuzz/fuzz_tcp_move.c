@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "l7/tcp_move.h"
+#include "l7/tcp/tcp_move.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "l7/record.h"
+#include "l7/tls/record.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The hand-off of one connection between NODES hosts, as l7/move.h has it, with the same names.
+ * The hand-off of one connection between NODES hosts, as l7/handoff/move.h has it, with the same names.
  *
  * Node 0 is the ingress host: the client's packets arrive there.  The network loses, delays, reorders and
  * duplicates at will: a message in flight is one bit, that may be delivered at any moment, never, or twice.  Each host

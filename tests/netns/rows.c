@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "l7/rows.h"
+#include "l7/row/rows.h"
 
 static int usage(void)
 {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Connections that have moved from their ingress host to another (l7/flow.h), while the ingress host is drained."""
+"""Connections that have moved from their ingress host to another (l7/row/flow.h), while the ingress host is drained."""
 import os
 import random
 import time

@@ -22,7 +22,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/pki.h"
-#include "l7/carrier.h"
+#include "l7/handoff/carrier.h"
 
 static char dir[64];
 static struct event_base *base;

@@ -9,9 +9,9 @@
 
 #include <cmocka.h>
 
-#include "l7/chunked.h"
-#include "l7/h2_guard.h"
-#include "l7/trailer.h"
+#include "l7/http/chunked.h"
+#include "l7/http/h2_guard.h"
+#include "l7/http/trailer.h"
 
 enum { DATA, HEADERS, PING = 6, CONTINUATION = 9 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Request heads: each rule of l7/head.h by example, tricks refused, and paths against a naive normaliser. */
+/* Request heads: each rule of l7/http/head.h by example, tricks refused, and paths against a naive normaliser. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "l7/head.h"
+#include "l7/http/head.h"
 
 static struct request_head h;
 

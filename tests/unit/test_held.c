@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "l7/held.h"
+#include "l7/row/held.h"
 
 static uint8_t frame[65536];
 static uint32_t next_expected, n_seen;

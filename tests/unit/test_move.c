@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "l7/move.h"
+#include "l7/handoff/move.h"
 
 #define NOW 100000u
 #define LATE (NOW + MOVE_DEADLINE_MS)

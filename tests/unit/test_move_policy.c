@@ -6,8 +6,8 @@
 
 #include <cmocka.h>
 
-#include "l7/move_policy.h"
-#include "l7/move_wire.h"
+#include "l7/handoff/move_policy.h"
+#include "l7/handoff/move_wire.h"
 
 static struct move_question movable(void)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The hand-off's own code (l7/move_*.c, compiled in here) under a bad network, in virtual time: four hosts move some
+ * The hand-off's own code (l7/handoff/move_*.c, compiled in here) under a bad network, in virtual time: four hosts move some
  * dozens of connections about while messages are lost, doubled, late and overtaken, sessions end, processes stand still,
  * processes and machines restart.  Checked all the time: one heir for each state, one copy that may seal, no move that
  * leaves behind what a kernel has acknowledged.  Checked once all is quiet: nothing held, frozen or waiting, and every
@@ -18,20 +18,20 @@
 static int without; /* enum move_safeguard */
 #define MOVE_WITHOUT(safeguard) (without == (safeguard))
 /* The code itself, so that its safeguards can be taken out. */
-#include "l7/move_memory.c" // NOLINT(bugprone-suspicious-include)
+#include "l7/handoff/move_memory.c" // NOLINT(bugprone-suspicious-include)
 #define act act_recv
 #define enter enter_recv
-#include "l7/move_recv.c" // NOLINT(bugprone-suspicious-include)
+#include "l7/handoff/move_recv.c" // NOLINT(bugprone-suspicious-include)
 #undef act
 #undef enter
 #define act act_send
 #define enter enter_send
 #define offered offered_send
-#include "l7/move_send.c" // NOLINT(bugprone-suspicious-include)
+#include "l7/handoff/move_send.c" // NOLINT(bugprone-suspicious-include)
 #undef act
 #undef enter
 #undef offered
-#include "l7/move_row.c" // NOLINT(bugprone-suspicious-include)
+#include "l7/handoff/move_row.c" // NOLINT(bugprone-suspicious-include)
 
 #define HOSTS 4
 #define CONNS 48

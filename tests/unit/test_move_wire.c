@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "l7/move_wire.h"
+#include "l7/handoff/move_wire.h"
 
 static uint8_t bytes[MOVE_LETTER_MAX + 64], fill[MOVE_LETTER_MAX];
 

@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "l7/object_file.h"
+#include "l7/object/object_file.h"
 
 #define NOW 1700000000
 

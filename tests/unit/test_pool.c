@@ -14,8 +14,8 @@
 #include <string.h>
 
 #include "l7/hash.h"
-#include "l7/policy.h"
-#include "l7/pool.h"
+#include "l7/pool/policy.h"
+#include "l7/pool/pool.h"
 
 #define KEYS 20000
 

@@ -21,8 +21,8 @@
 
 #include <cmocka.h>
 
-#include "l7/record.h"
-#include "l7/record_keys.h"
+#include "l7/tls/record.h"
+#include "l7/tls/record_keys.h"
 #include "l7/secret.h"
 
 #define ROOM (1u << 22)

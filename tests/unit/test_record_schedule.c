@@ -14,7 +14,7 @@
 #include <openssl/rand.h>
 #include <string.h>
 
-#include "l7/record_schedule.h"
+#include "l7/tls/record_schedule.h"
 
 #define ROUNDS 2000
 

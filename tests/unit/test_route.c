@@ -12,7 +12,7 @@
 #include <strings.h>
 #include <time.h>
 
-#include "l7/route.h"
+#include "l7/pool/route.h"
 
 struct request {
 	const char *method, *host, *path, *header, *value;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* What a move sends again of what its own HOLD has dropped (l7/tcp_move.h). */
+/* What a move sends again of what its own HOLD has dropped (l7/tcp/tcp_move.h). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,8 +9,8 @@
 
 #include <cmocka.h>
 
-#include "l7/flow.h"
-#include "l7/tcp_move.h"
+#include "l7/row/flow.h"
+#include "l7/tcp/tcp_move.h"
 
 /* Of `held` bytes `unsent` were not sent yet; how many are after something was dropped. */
 static uint32_t after(uint32_t cwnd, uint16_t pmtu, size_t held, uint32_t unsent, unsigned dropped)

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "l7/ticket.h"
+#include "l7/tls/ticket.h"
 
 static uint64_t now_s;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Sealing in the kernel with keys that moved (l7/ktls.h), against OpenSSL: a handshake, records sealed by our own layer, its
+ * Sealing in the kernel with keys that moved (l7/tls/ktls.h), against OpenSSL: a handshake, records sealed by our own layer, its
  * state exported and imported as a move does it, then the kernel seals, by send() and by sendfile(); then the state
  * leaves the kernel again, the TCP connection moves to another socket, and our own layer seals on.  A kernel without kTLS
  * says so and nothing has changed.
@@ -24,8 +24,8 @@
 
 #include <cmocka.h>
 
-#include "l7/ktls.h"
-#include "l7/tcp_move.h"
+#include "l7/tls/ktls.h"
+#include "l7/tcp/tcp_move.h"
 
 #define ROOM (1u << 22)
 #define FILE_LEN 200000

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The rows of a process: what l7/handoff/move_row.c decides becomes what the kernel does (l7/row/rows.h).  The map may be written by
+ * every worker; the TAP's waiting packets are read by the main thread and released by workers, hence the lock.  It is held
+ * for some microseconds, by who moves a connection and by who reads the TAP.
+ */
+#include "l7/handoff/handoff_inside.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#define PASSES 8 /* a client that sends all the while does not keep us for ever */
+
+int handoff_host_open(const struct handoff_host_conf *conf, struct handoff_host **out, char *why, size_t why_len)
+{
+	struct handoff_host *host = calloc(1, sizeof(*host));
+	char less[256];
+	int err;
+
+	if (!host)
+		return -ENOMEM;
+	while (!host->inc)
+		if (getrandom(&host->inc, sizeof(host->inc), 0) < 0 && errno != EINTR)
+			abort();
+	host->self = conf->self;
+	snprintf(host->tls_dir, sizeof(host->tls_dir), "%s", conf->tls_dir);
+	pthread_mutex_init(&host->lock, NULL);
+	err = rows_open(conf->self, conf->pin_dir, conf->link, conf->n_links, &host->rows, why, why_len);
+	if (err) {
+		free(host);
+		return err;
+	}
+	orphans_adopt(host);
+	if (tcp_move_open(less, sizeof(less)))
+		log_warning("hand-off: %s", less);
+	*out = host;
+	return 0;
+}
+
+void handoff_host_close(struct handoff_host *host)
+{
+	if (!host)
+		return;
+	rows_close(host->rows, false);
+	orphans_free(host);
+	tcp_move_close(false);
+	pthread_mutex_destroy(&host->lock);
+	free(host);
+}
+
+int handoff_host_fd(const struct handoff_host *host)
+{
+	return rows_fd(host->rows);
+}
+
+void handoff_host_poll(struct handoff_host *host)
+{
+	pthread_mutex_lock(&host->lock);
+	rows_poll(host->rows, monotonic_ms());
+	pthread_mutex_unlock(&host->lock);
+}
+
+void handoff_host_age(struct handoff_host *host)
+{
+	pthread_mutex_lock(&host->lock);
+	rows_age(host->rows, monotonic_ms());
+	orphans_age(host, monotonic_ms());
+	pthread_mutex_unlock(&host->lock);
+}
+
+/* Without the lock, for a full table takes long to count: numbers of which one may be a moment older than another. */
+int handoff_host_rows(struct handoff_host *host, struct rows_counts *out)
+{
+	return rows_counts(host->rows, out);
+}
+
+static int put_row(const struct place *p, const struct move_row *r, bool ending)
+{
+	struct row row = { .cid = r->cid, .e = r->e, .owner = r->owner, .state = (uint8_t)r->state, .ending = ending,
+			   .inc = (uint32_t)r->owner_inc };
+
+	row.deadline_ns = r->deadline_ms == UINT64_MAX ? 0 : r->deadline_ms * 1000000;
+	return rows_put(p->h->host->rows, &p->flow, &row);
+}
+
+void row_sync(struct place *p)
+{
+	struct row now;
+	int err = 0;
+
+	/* The client may have used its port again meanwhile: its SYN has removed the row, and what is there is another
+	 * connection's. */
+	if (rows_get(p->h->host->rows, &p->flow, &now) || now.cid != p->cid) {
+		p->row = (struct move_row){ .state = ROW_NONE, .deadline_ms = UINT64_MAX };
+		return;
+	}
+	if (p->row.state == ROW_NONE)
+		rows_delete(p->h->host->rows, &p->flow);
+	else
+		err = put_row(p, &p->row, now.ending);
+	/* One that is there is written over; a FWD follows a HOLD, so there is room. */
+	if (err)
+		log_error("row of connection %016llx: %s: its packets stay here", (unsigned long long)p->cid, strerror(-err));
+}
+
+int row_hold(const struct place *p)
+{
+	return put_row(p, &p->row, false);
+}
+
+void row_clear(const struct place *p)
+{
+	rows_delete(p->h->host->rows, &p->flow);
+}
+
+unsigned row_dropped(const struct place *p)
+{
+	struct row row;
+
+	return rows_get(p->h->host->rows, &p->flow, &row) ? 0 : row.dropped;
+}
+
+void row_release(const struct place *p)
+{
+	struct handoff_host *host = p->h->host;
+
+	pthread_mutex_lock(&host->lock);
+	rows_poll(host->rows, monotonic_ms());
+	rows_release(host->rows, &p->flow);
+	pthread_mutex_unlock(&host->lock);
+}
+
+/*
+ * A client that has the answer before we have heard that it was given acknowledges it, and closes.  Were that to overtake
+ * what waits here, the closed connection would be met by an older packet, and answer it with a reset.
+ */
+void row_pass(struct place *p)
+{
+	struct handoff_host *host = p->h->host;
+	struct move_row sorting = p->row;
+	struct row now;
+	unsigned i;
+
+	sorting.state = ROW_HOLD;
+	pthread_mutex_lock(&host->lock);
+	if (!rows_get(host->rows, &p->flow, &now) && now.cid == p->cid && !put_row(p, &sorting, false))
+		for (i = 0; i < PASSES; i++) {
+			rows_poll(host->rows, monotonic_ms());
+			if (!rows_release(host->rows, &p->flow))
+				break;
+		}
+	row_sync(p);
+	rows_poll(host->rows, monotonic_ms());
+	rows_release(host->rows, &p->flow);
+	pthread_mutex_unlock(&host->lock);
+}
+
+void row_drop(const struct place *p)
+{
+	struct handoff_host *host = p->h->host;
+
+	pthread_mutex_lock(&host->lock);
+	rows_poll(host->rows, monotonic_ms());
+	rows_drop(host->rows, &p->flow);
+	pthread_mutex_unlock(&host->lock);
+}
+
+void row_nudge(const struct place *p, const struct tcp_move *m)
+{
+	uint8_t frame[TCP_MOVE_NUDGE_MAX];
+
+	row_inject(p, frame, tcp_move_nudge(m, frame));
+}
+
+void row_inject(const struct place *p, uint8_t *frame, size_t n)
+{
+	struct handoff_host *host = p->h->host;
+
+	if (!n)
+		return;
+	pthread_mutex_lock(&host->lock);
+	rows_inject(host->rows, frame, n);
+	pthread_mutex_unlock(&host->lock);
+}
