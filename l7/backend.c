@@ -12,6 +12,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "l7/exchange.h"
+#include "l7/object/object_own.h"
+#include "l7/object/object_server.h"
 #include "l7/tls/tls.h"
 
 /* --- connections ------------------------------------------------------------------------------------- */
@@ -314,6 +316,38 @@ void wpool_tried(struct exchange *x)
 	x->tried_at = p->configured;
 }
 
+static void chosen(struct exchange *x, struct backend *b, int i)
+{
+	x->backend = b;
+	b->refs++;
+	x->attempts++;
+	memcpy(x->backend_text, b->text, sizeof(b->text));
+	x->picked_ns = worker_ns(x->w);
+	if (x->attempts == 1)
+		stats_observe(&x->w->stats, PHASE_QUEUE, x->picked_ns - x->begun_ns);
+	pool_begin(x->pool->pool, i, &x->key);
+}
+
+/* This process's object server, which nothing is put before. */
+static bool is_own(const struct exchange *x, int i)
+{
+	const struct pool_conf *conf = x->pool->conf;
+	const struct backend_conf *b = &conf->backend[i];
+
+	return b->host != HOST_NONE && conf->tls == BACKEND_TLS_OFF && !conf->proxy_protocol && object_own_is(x, b->host, b->port);
+}
+
+static bool answered_here(struct exchange *x, struct backend *b, int i)
+{
+	struct object_plan plan;
+
+	if (!object_own_take(x, &plan))
+		return false;
+	chosen(x, b, i);
+	object_own_answer(x, &plan);
+	return true;
+}
+
 void backend_acquire(struct exchange *x)
 {
 	struct wpool *p = x->pool;
@@ -338,20 +372,15 @@ void backend_acquire(struct exchange *x)
 		return;
 	}
 	b = p->backend[i];
+	if (is_own(x, i) && answered_here(x, b, i))
+		return;
 	/* A pre-opened connection has no PROXY header yet, a kept one has that of its first client. */
 	c = p->conf->proxy_protocol ? NULL : conn_idle(b, !x->idempotent);
 	if (!c && b->n_conns >= p->conf->max_connections) {
 		enqueue(x);
 		return;
 	}
-	x->backend = b;
-	b->refs++;
-	x->attempts++;
-	memcpy(x->backend_text, b->text, sizeof(b->text));
-	x->picked_ns = worker_ns(x->w);
-	if (x->attempts == 1)
-		stats_observe(&x->w->stats, PHASE_QUEUE, x->picked_ns - x->begun_ns);
-	pool_begin(p->pool, i, &x->key);
+	chosen(x, b, i);
 	if (c) {
 		c->x = x;
 		c->fresh = false;
@@ -402,6 +431,9 @@ void wpool_next(struct wpool *p)
 {
 	uint32_t n = p->n_queued;
 
+	if (p->next)
+		return; /* what is answered at once ends within the loop below */
+	p->next = true;
 	p->users++; /* a pool that is gone ends with its last request, which may be one of these */
 	/* Those who are put back go to the end: each is asked once. */
 	while (n-- && !ring_empty(&p->queue)) {
@@ -415,6 +447,7 @@ void wpool_next(struct wpool *p)
 		if (p->n_queued > before)
 			break;
 	}
+	p->next = false;
 	wpool_release(p);
 }
 

@@ -29,6 +29,7 @@ struct wpool {
 	int moved[POOL_BACKENDS_MAX]; /* by the last time: old index to new, -1: gone */
 	struct link queue; /* exchanges, oldest first */
 	uint32_t n_queued;
+	bool next; /* in wpool_next() */
 	bool gone; /* no longer in the configuration: ends with its last request */
 	uint32_t users;
 };

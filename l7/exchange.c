@@ -15,6 +15,7 @@
 #include "l7/decimal.h"
 #include "l7/handoff/handoff.h"
 #include "l7/hash.h"
+#include "l7/object/object_own.h"
 #include "l7/pump.h"
 #include "l7/tls/tls.h"
 #include "l7/http/trailer.h"
@@ -273,6 +274,7 @@ static void finish(struct exchange *x)
 	link_out(&x->link);
 	timer_stop(&x->timer);
 	pump_free(x);
+	object_own_free(x->own);
 	buffer_free(&x->request_trailer);
 	buffer_free(&x->answer_trailer);
 	stats_add(w->stats.active, -1);
@@ -324,7 +326,7 @@ void exchange_abort(struct exchange *x, const char *why)
 	finish(x);
 }
 
-static void complete(struct exchange *x, bool keep)
+void exchange_complete(struct exchange *x, bool keep)
 {
 	struct backend_conn *c = x->conn;
 
@@ -333,7 +335,8 @@ static void complete(struct exchange *x, bool keep)
 	if (x->w->handoff)
 		handoff_learn(x);
 	x->conn = NULL;
-	backend_release(c, keep && x->request_done);
+	if (c)
+		backend_release(c, keep && x->request_done);
 	x->state = EXCHANGE_DONE;
 	x->front->end(x);
 	finish(x);
@@ -536,6 +539,34 @@ static void begin_body(struct exchange *x, const struct answer *a)
 	}
 }
 
+void exchange_answered(struct exchange *x, const struct answer *a)
+{
+	x->status = a->status;
+	x->answer_ns = worker_ns(x->w);
+	stats_observe(&x->w->stats, PHASE_ANSWER, x->answer_ns - x->connected_ns);
+	begin_body(x, a);
+	if (a->status == 101) {
+		x->state = EXCHANGE_TUNNEL;
+		x->answer_body = BODY_CLOSE;
+		timer_stop(&x->timer);
+		stats_inc(x->w->stats.tunnels);
+		x->request_body = BODY_CLOSE;
+		x->request_done = false;
+	} else {
+		x->state = EXCHANGE_ANSWERED;
+		if (x->conn)
+			await_answer(x);
+	}
+	x->front->head(x, a, x->answer_body == BODY_CHUNKED || x->answer_body == BODY_CLOSE ? -1 : a->content_length,
+		       x->state == EXCHANGE_TUNNEL);
+}
+
+void exchange_cut(struct exchange *x, const char *why)
+{
+	settle(x, OUTCOME_RESET);
+	fail(x, 0, why);
+}
+
 /* 1: a head was read; 0: more bytes are needed, or x is gone. */
 static int read_head(struct exchange *x)
 {
@@ -568,24 +599,8 @@ static int read_head(struct exchange *x)
 			x->front->hint(x, a);
 		buffer_consume(in, n);
 	}
-	x->status = a->status;
-	x->answer_ns = worker_ns(x->w);
-	stats_observe(&x->w->stats, PHASE_ANSWER, x->answer_ns - x->connected_ns);
-	begin_body(x, a);
-	if (a->status == 101) {
-		x->state = EXCHANGE_TUNNEL;
-		x->answer_body = BODY_CLOSE;
-		timer_stop(&x->timer);
-		stats_inc(x->w->stats.tunnels);
-		x->request_body = BODY_CLOSE;
-		x->request_done = false;
-	} else {
-		x->state = EXCHANGE_ANSWERED;
-		await_answer(x);
-	}
+	exchange_answered(x, a);
 	c->used = a->keep && x->answer_body != BODY_CLOSE ? c->used : UINT64_MAX; /* not to be kept */
-	x->front->head(x, a, x->answer_body == BODY_CHUNKED || x->answer_body == BODY_CLOSE ? -1 : a->content_length,
-		       x->state == EXCHANGE_TUNNEL);
 	buffer_consume(in, n);
 	return 1;
 }
@@ -598,10 +613,9 @@ static void ended(struct exchange *x)
 	if (x->state >= EXCHANGE_ANSWERED && x->answer_body == BODY_CLOSE && !s->error && (!s->tls || tls_ended(s->tls))) {
 		if (x->state == EXCHANGE_TUNNEL)
 			x->request_done = true;
-		complete(x, false);
+		exchange_complete(x, false);
 	} else if (x->state >= EXCHANGE_ANSWERED) {
-		settle(x, OUTCOME_RESET);
-		fail(x, 0, "the backend ended in the middle of its answer");
+		exchange_cut(x, "the backend ended in the middle of its answer");
 	} else {
 		backend_broke(x, s->error ? strerror(s->error) : "the backend closed without an answer");
 	}
@@ -645,7 +659,7 @@ void exchange_input(struct exchange *x)
 		timer_stop(&x->timer); /* the client is slow, not the backend: the front has its own time-out */
 		break;
 	case PUMP_DONE:
-		complete(x, x->conn->used != UINT64_MAX);
+		exchange_complete(x, x->conn->used != UINT64_MAX);
 		break;
 	case PUMP_BAD:
 		settle(x, OUTCOME_SERVER_ERROR);
@@ -656,6 +670,11 @@ void exchange_input(struct exchange *x)
 
 void exchange_room(struct exchange *x)
 {
+	if (x->own) {
+		if (x->state == EXCHANGE_ANSWERED)
+			object_own_room(x);
+		return;
+	}
 	if (x->state == EXCHANGE_ANSWERED)
 		await_answer(x);
 	if (x->state == EXCHANGE_ANSWERED || x->state == EXCHANGE_TUNNEL)

@@ -51,6 +51,7 @@ struct exchange {
 	struct wpool *pool;
 	struct backend *backend;
 	struct backend_conn *conn;
+	struct object_own *own; /* in place of a connection */
 	struct link link; /* in the pool's queue */
 	struct timer timer;
 	struct pool_key key;
@@ -117,5 +118,9 @@ void exchange_connected(struct exchange *x, bool fresh);
 void exchange_input(struct exchange *x);
 void exchange_conn_failed(struct exchange *x, const char *why, bool unread, enum backend_outcome outcome);
 void exchange_no_backend(struct exchange *x, unsigned status, const char *why);
+/* Who answers calls, in this order; x is gone after the second or third. */
+void exchange_answered(struct exchange *x, const struct answer *a); /* the head, below 200 none but 101 */
+void exchange_complete(struct exchange *x, bool keep); /* all of the body was given to the front; keep: the connection */
+void exchange_cut(struct exchange *x, const char *why);	/* no more of it will come */
 
 #endif

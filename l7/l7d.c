@@ -153,7 +153,7 @@ static void apply_store(struct l7d *d, const struct store_conf *conf)
 	}
 	if (!conf->enabled)
 		return;
-	err = object_server_new(conf, &d->store);
+	err = object_server_new(conf, tls_identity_self(d->daemon.tls)->id, &d->store);
 	if (err) {
 		log_error("store: %s: %s; the object server is off until baton-l7d is started again", conf->directory, strerror(-err));
 		return;

@@ -65,6 +65,7 @@ struct worker {
 	unsigned n_pipes;
 	struct access_log *log;
 	struct handoff *handoff; /* NULL: all is proxied */
+	struct object_here *objects; /* NULL: no object server */
 	struct stats stats;
 };
 

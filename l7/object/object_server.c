@@ -38,11 +38,13 @@ struct per_worker {
 	struct object_server *server;
 	struct worker *w;
 	struct object_stats stats;
+	struct object_here here;
 };
 
 struct object_server {
 	struct object_store store;
 	struct committer *committer;
+	uint16_t host;
 	unsigned attached; /* workers; counted under lock */
 	pthread_mutex_t lock;
 	pthread_cond_t left;
@@ -602,6 +604,8 @@ void object_server_attach(struct worker *w, void *server)
 		log_error("store: port %u: %s; is another server using it?", o->store.conf.port, strerror(-pw->fd));
 		return;
 	}
+	pw->here = (struct object_here){ &o->store, &pw->stats, o->host };
+	w->objects = &pw->here;
 	event_assign(&pw->event, w->base, pw->fd, EV_READ | EV_PERSIST, on_accept, pw);
 	event_add(&pw->event, NULL);
 }
@@ -611,6 +615,7 @@ static void detach(struct worker *w, void *server)
 	struct object_server *o = server;
 	struct per_worker *pw = &o->worker[w->id];
 
+	w->objects = NULL;
 	if (pw->fd >= 0) {
 		event_del(&pw->event);
 		close(pw->fd);
@@ -637,13 +642,14 @@ void object_server_stop(struct object_server *o)
 	o->committer = NULL;
 }
 
-int object_server_new(const struct store_conf *conf, struct object_server **out)
+int object_server_new(const struct store_conf *conf, uint16_t host, struct object_server **out)
 {
 	struct object_server *o = calloc(1, sizeof(*o));
 	int rc;
 
 	if (!o)
 		return -ENOMEM;
+	o->host = host;
 	rc = object_open(&o->store, conf);
 	if (rc) {
 		free(o);

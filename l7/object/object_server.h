@@ -17,8 +17,15 @@ struct object_stats {
 	uint64_t bytes_out, bytes_in;
 };
 
-/* 0 or -errno: the directory cannot be opened, no thread. */
-int object_server_new(const struct store_conf *conf, struct object_server **out);
+/* What a worker has of it: worker->objects, while it listens. */
+struct object_here {
+	const struct object_store *store;
+	struct object_stats *stats;
+	uint16_t host; /* id */
+};
+
+/* host: our own id.  0 or -errno: the directory cannot be opened, no thread. */
+int object_server_new(const struct store_conf *conf, uint16_t host, struct object_server **out);
 /* Each worker listens: fn of worker_call with the server as its argument.  A bind that fails is logged. */
 void object_server_attach(struct worker *w, void *server);
 /* In the order of an end: close listeners and connections and finish what is being published (waits for both; the
