@@ -222,6 +222,7 @@ unsigned exchange_new(struct worker *w, const struct exchange_request *r, struct
 	x->version = h->version;
 	x->idempotent = idempotent(h->method);
 	x->head_request = h->method == METHOD_HEAD;
+	x->slight = x->head_request || (h->method == METHOD_GET && (h->known[KNOWN_IF_NONE_MATCH] || h->known[KNOWN_IF_MODIFIED_SINCE]));
 	x->upgrade = h->version == 11 && h->known[KNOWN_UPGRADE] && head_has_token(h, KNOWN_CONNECTION, "upgrade") &&
 		     !h->chunked && h->content_length <= 0;
 	x->request_body = h->chunked || (r->body && h->content_length < 0) ? BODY_CHUNKED
@@ -333,7 +334,7 @@ void exchange_complete(struct exchange *x, bool keep)
 	timer_stop(&x->timer);
 	settle(x, x->status >= 500 ? OUTCOME_SERVER_ERROR : OUTCOME_OK);
 	if (x->w->handoff)
-		handoff_learn(x);
+		handoff_given(x);
 	x->conn = NULL;
 	if (c)
 		backend_release(c, keep && x->request_done);
@@ -545,6 +546,8 @@ void exchange_answered(struct exchange *x, const struct answer *a)
 	x->answer_ns = worker_ns(x->w);
 	stats_observe(&x->w->stats, PHASE_ANSWER, x->answer_ns - x->connected_ns);
 	begin_body(x, a);
+	if (x->w->handoff)
+		handoff_answered(x, a->content_length);
 	if (a->status == 101) {
 		x->state = EXCHANGE_TUNNEL;
 		x->answer_body = BODY_CLOSE;

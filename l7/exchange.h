@@ -64,6 +64,7 @@ struct exchange {
 	uint32_t tried_at;
 	uint8_t attempts, state, method, version, interim; /* interim: answers before the answer */
 	bool idempotent, upgrade, head_request;
+	bool slight;	    /* nothing large is expected: HEAD, or the client has it and asks whether it has changed */
 	bool body_taken;    /* bytes of the request's body were taken from the client */
 	bool request_done;  /* all of the request was taken */
 	bool unread;	    /* the backend takes no more of the body: the rest is dropped, its answer may be there */

@@ -56,7 +56,9 @@ void handoff_detach(struct worker *w);
  */
 bool handoff_try(struct client *c, size_t head_len);
 void handoff_closed(struct client *c);		 /* a client with a place ends */
-void handoff_learn(const struct exchange *x);	 /* an answer was given whole */
+/* An answer's head has come; length: its Content-Length, -1: none.  And: it was given whole. */
+void handoff_answered(const struct exchange *x, int64_t length);
+void handoff_given(const struct exchange *x);
 /* The last moves, newest first, up to limit rows in all. */
 void handoff_flights(const struct worker *w, json_t *rows, size_t limit);
 const char *move_phase_name(enum move_phase phase);

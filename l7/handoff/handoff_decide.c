@@ -66,7 +66,7 @@ static struct move_decision decide(struct client *c, size_t head_len, uint16_t h
 		.tls = c->secure,
 		.now_ms = monotonic_ms(),
 		.backoff_until_ms = h->backoff[host].until_ms,
-		.size = move_sizes_expect(h->sizes, x->route, x->object),
+		.size = x->slight ? 1 : move_sizes_expect(h->sizes, x->route, x->object),
 		.stay = move_sizes_stay(h->sizes, x->route),
 		.moves = c->moves,
 		.octets = c->octets + c->s.sent + c->s.received,
@@ -233,14 +233,37 @@ void handoff_closed(struct client *c)
 	place_settle(p);
 }
 
-void handoff_learn(const struct exchange *x)
+/*
+ * Sizes are learned from heads: a large answer is known to be large while it runs, and one that the client cuts short is
+ * no smaller for it.  A part (206) says what answers of this route are like, nothing of the object.  HEAD says what GET
+ * would give (RFC 9110 8.6), but 0 is also what servers say that do not know; of a 304's length the same is true, and
+ * most have none.
+ */
+static void learn(const struct exchange *x, uint64_t octets)
 {
 	struct handoff *h = x->w->handoff;
 
+	if (x->route >= h->n_routes || (x->status != 200 && x->status != 206))
+		return;
+	if (x->status == 200 && (x->method == METHOD_GET || (x->head_request && octets)))
+		move_sizes_object(h->sizes, x->object, octets);
+	if (!x->head_request)
+		move_sizes_answer(h->sizes, x->route, octets);
+}
+
+void handoff_answered(const struct exchange *x, int64_t length)
+{
 	if (x->mode == MODE_HANDOFF && x->owner->begun_ns)
 		stats_move(&x->w->stats, MOVE_PHASE_FIRST, x->answer_ns - x->owner->begun_ns);
-	if (x->route < h->n_routes && x->status == 200 && !x->head_request)
-		move_sizes_learn(h->sizes, x->route, x->object, x->bytes_out);
+	if (length >= 0)
+		learn(x, (uint64_t)length);
+}
+
+/* Without a length its end tells. */
+void handoff_given(const struct exchange *x)
+{
+	if (x->answer_body == BODY_CHUNKED || x->answer_body == BODY_CLOSE)
+		learn(x, x->bytes_out);
 }
 
 uint16_t handoff_self(const struct worker *w)

@@ -133,16 +133,21 @@ static uint64_t blend(uint64_t old, uint64_t new)
 	return new >= old ? old + ((new - old) >> SHIFT) : old - ((old - new) >> SHIFT);
 }
 
-void move_sizes_learn(struct move_sizes *s, uint32_t route, uint64_t object, uint64_t octets)
+void move_sizes_answer(struct move_sizes *s, uint32_t route, uint64_t octets)
 {
-	struct known_object *set = set_of(s, object), *at = &set[0];
 	struct known_route *r = &s->route[route];
 
 	assert(route < s->routes);
-	object = nonzero(object);
 	r->mean = r->samples ? blend(r->mean, octets) : octets;
 	if (r->samples < SETTLES)
 		r->samples++;
+}
+
+void move_sizes_object(struct move_sizes *s, uint64_t object, uint64_t octets)
+{
+	struct known_object *set = set_of(s, object), *at = &set[0];
+
+	object = nonzero(object);
 	for (unsigned i = 0; i < WAYS; i++) {
 		if (set[i].hash == object) {
 			at = &set[i];

@@ -87,8 +87,9 @@ struct move_sizes;
 
 struct move_sizes *move_sizes_new(uint32_t routes, uint32_t objects); /* objects: rounded up to a power of two */
 void move_sizes_free(struct move_sizes *s);
-/* An answer was given: its length, and whether the connection's next request (of any route) stayed with this backend. */
-void move_sizes_learn(struct move_sizes *s, uint32_t route, uint64_t object, uint64_t octets);
+void move_sizes_object(struct move_sizes *s, uint64_t object, uint64_t octets); /* so long is it, whole */
+void move_sizes_answer(struct move_sizes *s, uint32_t route, uint64_t octets);  /* an answer of the route was so long */
+/* Whether a connection's next request (of any route) stayed with its backend. */
 void move_sizes_followed(struct move_sizes *s, uint32_t route, bool same_backend);
 uint64_t move_sizes_expect(const struct move_sizes *s, uint32_t route, uint64_t object); /* 0: not known */
 uint32_t move_sizes_stay(const struct move_sizes *s, uint32_t route);			 /* 1 .. MOVE_STAY_MAX */

@@ -101,27 +101,36 @@ static void test_alternating(void **state)
 	assert_true(moves_of(1 << 20, 1000, false) > 990);
 }
 
+static void learn(struct move_sizes *s, uint32_t route, uint64_t object, uint64_t octets)
+{
+	move_sizes_object(s, object, octets);
+	move_sizes_answer(s, route, octets);
+}
+
 static void test_sizes(void **state)
 {
 	struct move_sizes *s = move_sizes_new(2, 64);
 
 	(void)state;
 	assert_int_equal(move_sizes_expect(s, 0, 5), 0);
-	move_sizes_learn(s, 0, 5, 70000);
+	learn(s, 0, 5, 70000);
 	assert_int_equal(move_sizes_expect(s, 0, 5), 70000);
 	assert_int_equal(move_sizes_expect(s, 0, 6), 0); /* one answer says nothing of a route */
 	for (unsigned i = 0; i < 10; i++)
-		move_sizes_learn(s, 0, 1000 + i, 70000);
+		learn(s, 0, 1000 + i, 70000);
 	assert_int_equal(move_sizes_expect(s, 0, 6), 70000);
 	assert_int_equal(move_sizes_expect(s, 1, 6), 0);
-	move_sizes_learn(s, 0, 5, 10);
+	learn(s, 0, 5, 10);
 	assert_int_equal(move_sizes_expect(s, 0, 5), 10);
 	assert_in_range(move_sizes_expect(s, 0, 6), 60000, 70000);
-	move_sizes_learn(s, 0, 7, 0); /* an empty answer is known to be small */
+	learn(s, 0, 7, 0); /* an empty answer is known to be small */
 	assert_int_equal(move_sizes_expect(s, 0, 7), 1);
+	move_sizes_object(s, 8, 1 << 20); /* what HEAD says of an object is no answer of the route */
+	assert_int_equal(move_sizes_expect(s, 0, 8), 1 << 20);
+	assert_in_range(move_sizes_expect(s, 0, 6), 50000, 70000);
 	/* A million objects: the memory stays, the latest are known. */
 	for (uint64_t i = 1; i <= 1000000; i++)
-		move_sizes_learn(s, 1, i, i);
+		learn(s, 1, i, i);
 	for (uint64_t i = 1000000 - 63; i <= 1000000; i++)
 		assert_int_equal(move_sizes_expect(s, 1, i), i);
 	assert_true(move_sizes_expect(s, 1, 1) > 900000); /* forgotten: the route's mean */
