@@ -34,6 +34,7 @@ void flight_sent(struct place *p, enum flight_end end)
 	uint64_t now = monotonic_ns();
 	struct flight *f = next(p->h);
 
+	f->begun_ns = m->begun_ns;
 	f->cid = p->cid;
 	f->e = p->s.e;
 	f->from = p->h->self;
@@ -58,6 +59,7 @@ void flight_offered(struct handoff *h, const struct move_letter *l, uint16_t fro
 {
 	struct flight *f = next(h);
 
+	f->begun_ns = begun_ns;
 	f->cid = l->cid;
 	f->e = l->e;
 	f->from = from;
@@ -89,6 +91,8 @@ static json_t *one(const struct flight *f)
 	o = json_pack("{s:I, s:s, s:I, s:i, s:i, s:i, s:s, s:s, s:I}", "time_ms", (json_int_t)f->at_ms, "cid", cid, "e",
 		      (json_int_t)f->e, "from", f->from, "to", f->to, "ingress", f->ingress, "end", end[f->end], "reason",
 		      f->reason < REASONS ? move_reason_name((enum move_reason)f->reason) : "", "octets", (json_int_t)f->octets);
+	if (f->begun_ns)
+		json_object_set_new(o, "monotonic_ns", json_integer((json_int_t)f->begun_ns));
 	if (f->why)
 		json_object_set_new(o, "why", json_string(move_refusal_name(f->why)));
 	if (f->error)

@@ -22,6 +22,7 @@ enum flight_end { FLIGHT_GIVEN, FLIGHT_RESUMED, FLIGHT_LOST, FLIGHT_TAKEN, FLIGH
 /* A move, as the flight recorder keeps it. */
 struct flight {
 	uint64_t at_ms, cid;
+	uint64_t begun_ns; /* of the monotonic clock: when the request was read, or the offer */
 	uint32_t e, octets;
 	uint16_t from, to, ingress;
 	int16_t error;
