@@ -5,7 +5,9 @@
  *   1. bridge rows and neighbours that are missing or wrong, rows first: no bucket may lead to a vMAC
  *      that has no row.  1,024 neighbours take 0.7 ms to read and 2 ms to write, so where nobody else has
  *      touched them since they were right (netlink_watch.c) they are compared with what was written then;
- *   2. next hops, group, VIP routes;
+ *   2. next hops, group, VIP routes; beneath each of these a blackhole, so that in the moment in which the kernel has
+ *      deleted them all (a bridge without carrier) packets are lost, and not answered with "unreachable", which ends
+ *      a client's connect() where a lost SYN is sent again;
  *   3. what is no longer wanted.
  *
  * ★ A resilient group's buckets are whatever the kernel made of the order of its members, and a next
@@ -14,6 +16,7 @@
  */
 #include <errno.h>
 #include <linux/neighbour.h>
+#include <linux/rtnetlink.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +39,7 @@ struct scan {
 	/* groups and routes */
 	bool group_seen[GROUP_IDS], group_fits[GROUP_IDS];
 	uint16_t *member_at; /* kernel's bucket -> our bucket */
-	bool *vip_ok;
+	bool *vip_ok, *drop_ok;
 };
 
 static bool scan_alloc(struct scan *s, struct netlink_fabric *f, const struct fabric_want *w)
@@ -54,8 +57,9 @@ static bool scan_alloc(struct scan *s, struct netlink_fabric *f, const struct fa
 	s->row_ok = calloc(w->n_fdb + 1, sizeof(bool));
 	s->member_at = calloc(BUCKETS_MAX, sizeof(*s->member_at));
 	s->vip_ok = calloc(w->n_vips + 1, sizeof(bool));
+	s->drop_ok = calloc(w->n_vips + 1, sizeof(bool));
 	if (!s->bucket_ok || !s->nexthop_ok || !s->host_ok || !s->host_wanted || !s->row_ok ||
-	    !s->member_at || !s->vip_ok)
+	    !s->member_at || !s->vip_ok || !s->drop_ok)
 		return false;
 	for (size_t i = 0; i < w->n_hosts; i++)
 		s->host_wanted[w->host[i]] = true;
@@ -71,6 +75,7 @@ static void scan_free(struct scan *s)
 	free(s->row_ok);
 	free(s->member_at);
 	free(s->vip_ok);
+	free(s->drop_ok);
 	nl_batch_free(&s->put);
 	nl_batch_free(&s->del);
 }
@@ -311,17 +316,22 @@ static int nexthops_reconcile(struct scan *s)
 static int route_seen(void *ctx, const struct nl_route *e)
 {
 	struct scan *s = ctx;
+	bool drop = e->type == RTN_BLACKHOLE && e->metric == NL_DROP_METRIC;
 
 	if (e->prefix_len != (e->dst.family == AF_INET6 ? 128 : 32))
 		return 0;
 	for (size_t i = 0; i < s->w->n_vips; i++) {
 		if (address_equal(&s->w->vip[i], &e->dst)) {
-			if (e->nexthop_id == s->f->group)
+			if (drop)
+				s->drop_ok[i] = true;
+			else if (e->nexthop_id == s->f->group)
 				s->vip_ok[i] = true;
 			return 0;
 		}
 	}
-	if (e->nexthop_id >= GROUP_ID_BASE && e->nexthop_id < GROUP_ID_BASE + GROUP_IDS)
+	if (drop)
+		nl_drop_del(&s->del, &e->dst, e->protocol);
+	else if (e->nexthop_id >= GROUP_ID_BASE && e->nexthop_id < GROUP_ID_BASE + GROUP_IDS)
 		nl_route_del(&s->del, &e->dst, e->protocol);
 	return 0;
 }
@@ -333,10 +343,11 @@ static int routes_reconcile(struct scan *s)
 	if (!err)
 		err = nl_routes_read(&s->f->nl, AF_INET6, s->f->protocol, route_seen, s);
 	for (size_t i = 0; i < s->w->n_vips && !err; i++) {
-		if (s->vip_ok[i])
-			continue;
-		nl_route_put(&s->put, &s->w->vip[i], s->f->group, s->f->protocol);
-		s->f->repairs++;
+		if (!s->drop_ok[i])
+			nl_drop_put(&s->put, &s->w->vip[i], s->f->protocol);
+		if (!s->vip_ok[i])
+			nl_route_put(&s->put, &s->w->vip[i], s->f->group, s->f->protocol);
+		s->f->repairs += !s->drop_ok[i] + !s->vip_ok[i];
 	}
 	return err ? err : nl_commit(&s->f->nl, &s->put);
 }

@@ -115,12 +115,18 @@ int nl_buckets_read(struct nl *n, uint32_t group, int (*each)(void *ctx, uint32_
 
 struct nl_route {
 	struct address dst;
-	uint8_t prefix_len, protocol;
-	uint32_t table, nexthop_id;
+	uint8_t prefix_len, protocol, type; /* RTN_* */
+	uint32_t table, nexthop_id, metric;
 };
+
+/* The last of all routes to one address: looked at only where no other leads anywhere. */
+#define NL_DROP_METRIC UINT32_MAX
 
 void nl_route_put(struct nl_batch *b, const struct address *dst, uint32_t nexthop_id, uint8_t protocol);
 void nl_route_del(struct nl_batch *b, const struct address *dst, uint8_t protocol);
+/* A blackhole beneath that route: without any route the kernel would answer "unreachable". */
+void nl_drop_put(struct nl_batch *b, const struct address *dst, uint8_t protocol);
+void nl_drop_del(struct nl_batch *b, const struct address *dst, uint8_t protocol);
 /* Routes of the main table and that protocol. */
 int nl_routes_read(struct nl *n, sa_family_t family, uint8_t protocol,
 		   int (*each)(void *ctx, const struct nl_route *e), void *ctx);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Routes through next-hop objects, and interface addresses, over rtnetlink. */
+/* Routes through next-hop objects, what is beneath them, and interface addresses, over rtnetlink. */
 #include <errno.h>
 #include <linux/if_addr.h>
+#include <linux/ipv6_route.h>
 #include <linux/rtnetlink.h>
 #include <string.h>
 
@@ -59,8 +60,9 @@ int nl_address_has(struct nl *n, int ifindex, const uint8_t address[16])
 	return err ? err : r.found;
 }
 
+/* metric 0: the family's default.  It is named even where a route is deleted, so that its twin beneath is not meant. */
 static struct nlmsghdr *route_message(struct nl_batch *b, uint16_t type, uint16_t flags, const struct address *dst,
-				      uint8_t protocol)
+				      uint8_t protocol, uint8_t kind, uint32_t metric)
 {
 	struct nlmsghdr *h = nl_message(b, type, flags, sizeof(struct rtmsg), 64);
 	struct rtmsg *m = mnl_nlmsg_get_payload(h);
@@ -71,14 +73,18 @@ static struct nlmsghdr *route_message(struct nl_batch *b, uint16_t type, uint16_
 	m->rtm_table = RT_TABLE_MAIN;
 	m->rtm_protocol = protocol;
 	m->rtm_scope = type == RTM_DELROUTE && !v6 ? RT_SCOPE_NOWHERE : RT_SCOPE_UNIVERSE;
-	m->rtm_type = type == RTM_DELROUTE ? RTN_UNSPEC : RTN_UNICAST;
+	m->rtm_type = kind;
 	mnl_attr_put(h, RTA_DST, v6 ? 16 : 4, &dst->v6);
+	if (v6 && !metric)
+		metric = IP6_RT_PRIO_USER;
+	if (metric)
+		mnl_attr_put_u32(h, RTA_PRIORITY, metric);
 	return h;
 }
 
 void nl_route_put(struct nl_batch *b, const struct address *dst, uint32_t nexthop_id, uint8_t protocol)
 {
-	struct nlmsghdr *h = route_message(b, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, dst, protocol);
+	struct nlmsghdr *h = route_message(b, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, dst, protocol, RTN_UNICAST, 0);
 
 	mnl_attr_put_u32(h, RTA_NH_ID, nexthop_id);
 	nl_message_end(b, h);
@@ -86,7 +92,17 @@ void nl_route_put(struct nl_batch *b, const struct address *dst, uint32_t nextho
 
 void nl_route_del(struct nl_batch *b, const struct address *dst, uint8_t protocol)
 {
-	nl_message_end(b, route_message(b, RTM_DELROUTE, 0, dst, protocol));
+	nl_message_end(b, route_message(b, RTM_DELROUTE, 0, dst, protocol, RTN_UNICAST, 0));
+}
+
+void nl_drop_put(struct nl_batch *b, const struct address *dst, uint8_t protocol)
+{
+	nl_message_end(b, route_message(b, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, dst, protocol, RTN_BLACKHOLE, NL_DROP_METRIC));
+}
+
+void nl_drop_del(struct nl_batch *b, const struct address *dst, uint8_t protocol)
+{
+	nl_message_end(b, route_message(b, RTM_DELROUTE, 0, dst, protocol, RTN_BLACKHOLE, NL_DROP_METRIC));
 }
 
 struct route_reader {
@@ -100,7 +116,7 @@ static int route_parse(void *ctx, const struct nlmsghdr *h)
 	const struct route_reader *r = ctx;
 	const struct rtmsg *m = mnl_nlmsg_get_payload(h);
 	struct nl_route e = { .dst.family = m->rtm_family, .prefix_len = m->rtm_dst_len,
-			      .protocol = m->rtm_protocol, .table = m->rtm_table };
+			      .protocol = m->rtm_protocol, .table = m->rtm_table, .type = m->rtm_type };
 	const struct nlattr *a;
 
 	if (h->nlmsg_type != RTM_NEWROUTE)
@@ -113,6 +129,9 @@ static int route_parse(void *ctx, const struct nlmsghdr *h)
 			break;
 		case RTA_TABLE:
 			e.table = mnl_attr_get_u32(a);
+			break;
+		case RTA_PRIORITY:
+			e.metric = mnl_attr_get_u32(a);
 			break;
 		case RTA_NH_ID:
 			e.nexthop_id = mnl_attr_get_u32(a);

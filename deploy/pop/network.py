@@ -94,9 +94,6 @@ def node_commands(plan, node):
         for l in plan.links_of(node, plan.host_links + plan.peer_links):
             c.append("link set %s master hosts up" % l.ifname(node))
         c.append("link set hosts up")
-        # Beneath baton-switchd's own routes, for the moment in which the kernel has deleted those (the bridge's carrier was lost):
-        # without a route it would say "unreachable", which ends a client's connect() where a lost SYN is sent again.
-        c += ["route add blackhole 198.51.100.0/24 metric 4294967295", "route add blackhole 2001:db8:80::/48 metric 4294967295"]
     if node in plan.hosts:
         c += ["link set %s up" % l.ifname(node) for l in plan.links_of(node, plan.host_links)]
     for l in plan.links_of(node, plan.client_links + plan.uplinks):

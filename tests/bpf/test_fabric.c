@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -278,14 +279,19 @@ static void drain_all(void)
 		drain(i);
 }
 
+/* The kernel says a little later that a device is up, and only then forwards a bridge to it. */
+static void ports_up(void)
+{
+	for (int i = 0; i < EDGES; i++)
+		sh("for n in $(seq 200); do ip link show dev %s | grep -q 'state UP' && break; sleep 0.01; done", port[i]);
+}
+
 static void up(const struct fabric_ops *ops, uint32_t n_buckets)
 {
 	make_namespaces();
 	make_pop(n_buckets);
 	owners(0);
-	/* The kernel says a little later that a device is up, and only then forwards a bridge to it. */
-	for (int i = 0; i < EDGES; i++)
-		sh("for n in $(seq 200); do ip link show dev %s | grep -q 'state UP' && break; sleep 0.01; done", port[i]);
+	ports_up();
 	bed.ops = ops;
 	bed.base = event_base_new();
 	assert_int_equal(ops->open(&bed.sw, &bed.pop, bed.base, &bed.fabric), 0);
@@ -294,6 +300,7 @@ static void up(const struct fabric_ops *ops, uint32_t n_buckets)
 static void down(void)
 {
 	bed.ops->close(bed.fabric, true);
+	sh("! { ip route show proto 186; ip -6 route show proto 186; } | grep .");
 	event_base_free(bed.base);
 	for (int i = 0; i <= EDGES; i++)
 		close(bed.sock[i]);
@@ -503,9 +510,80 @@ static void test_foreign_hands(void **state)
 			print_message("%s: %s\n", ops->caps->name, what[i]);
 			assert_right(128);
 		}
+		ports_up(); /* two rounds ago they were down */
 		drain_all();
 		frames_send(500);
 		assert_int_equal(drain(0) + drain(1), 500);
+		down();
+	}
+}
+
+/* What becomes of a client's connect() to the VIP: 0 it goes on trying, else its error.  As IPv4 it has options, which XDP leaves to the kernel. */
+static int client_connects(int family)
+{
+	static const uint8_t no_operations[4] = { 1, 1, 1, 1 };
+	struct sockaddr_in6 to6 = { .sin6_family = AF_INET6, .sin6_port = htons(80), .sin6_addr = bed.address[1].v6 };
+	struct sockaddr_in to4 = { .sin_family = AF_INET, .sin_port = htons(80), .sin_addr = bed.address[0].v4 };
+	bool v6 = family == AF_INET6;
+	socklen_t len = sizeof(int);
+	int fd, err = 0;
+
+	setns(bed.netns_e, CLONE_NEWNET);
+	fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	setns(bed.netns_s, CLONE_NEWNET);
+	assert_true(fd >= 0);
+	if (!v6)
+		assert_int_equal(setsockopt(fd, IPPROTO_IP, IP_OPTIONS, no_operations, sizeof(no_operations)), 0);
+	assert_int_equal(connect(fd, v6 ? (struct sockaddr *)&to6 : (struct sockaddr *)&to4, v6 ? sizeof(to6) : sizeof(to4)), -1);
+	assert_int_equal(errno, EINPROGRESS);
+	for (int i = 0; i < 30 && !err; i++) {
+		usleep(10000);
+		assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len), 0);
+	}
+	close(fd);
+	return err;
+}
+
+/* A route to the VIPs by way of up0, from a client with an address of each family. */
+static void client_up(void)
+{
+	sh("ip address add 192.0.2.2/30 dev up0; ip address add 2001:db8:1::2/64 dev up0 nodad");
+	setns(bed.netns_e, CLONE_NEWNET);
+	sh("sysctl -qw net.ipv6.conf.up0r.disable_ipv6=0 && ip address add 192.0.2.1/30 dev up0r && "
+	   "ip address add 2001:db8:1::1/64 dev up0r nodad && ip route add 198.51.100.80 via 192.0.2.2 && "
+	   "ip -6 route add 2001:db8:80::80 via 2001:db8:1::2");
+	setns(bed.netns_s, CLONE_NEWNET);
+}
+
+#define DROPS "{ ip route show type blackhole proto 186; ip -6 route show type blackhole proto 186; }"
+
+/* While the kernel has deleted the routes, clients' packets are lost and not answered; a VIP that goes leaves nothing. */
+static void test_without_routes_packets_are_dropped(void **state)
+{
+	const struct fabric_ops *ops;
+
+	(void)state;
+	each_fabric(ops) {
+		bool to_kernel = ops == &fabric_netlink; /* XDP has no need of routes but for what it leaves to the kernel */
+
+		up(ops, 64);
+		client_up();
+		assert_int_equal(apply(), 0);
+		sh("ip link set hosts down; ! ip route show proto 186 | grep -v ^blackhole; ! ip -6 route show proto 186 | grep -v ^blackhole");
+		assert_int_equal(client_connects(AF_INET), 0);
+		assert_int_equal(client_connects(AF_INET6), 0);
+		/* The control: without them it says so. */
+		sh("ip route flush type blackhole proto 186; ip -6 route flush type blackhole proto 186; ! " DROPS " | grep .");
+		assert_int_equal(client_connects(AF_INET), ENETUNREACH);
+		if (to_kernel)
+			assert_int_not_equal(client_connects(AF_INET6), 0);
+		turn(120);
+		assert_right(128);
+		sh("test $(" DROPS " | grep -cE '^blackhole (198.51.100.80|2001:db8:80::80) .*metric 4294967295') = 2");
+		bed.vip.n_addresses = 1;
+		assert_int_equal(apply(), 0);
+		assert_right(128);
+		sh(DROPS " | grep -q '198.51.100.80 ' && ! " DROPS " | grep 2001:db8:80::80");
 		down();
 	}
 }
@@ -715,6 +793,7 @@ int main(void)
 		cmocka_unit_test(test_from_garbage),
 		cmocka_unit_test(test_a_permuted_group_is_rebuilt),
 		cmocka_unit_test(test_foreign_hands),
+		cmocka_unit_test(test_without_routes_packets_are_dropped),
 		cmocka_unit_test(test_a_batch_under_traffic_loses_nothing),
 		cmocka_unit_test(test_ten_thousand_flows_alike),
 		cmocka_unit_test(test_paced),
