@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What else a schema table is good for: two structs compared, one turned into JSON. */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,6 +36,7 @@ static bool belongs(const struct conf_field *f, const char *item)
 
 	if (f->shape != CONF_MAP)
 		return true;
+	assert(f->schema);
 	v = &f->schema->field[1];
 	return v->type != &conf_reference || *(const uint16_t *)member(item, v->offset);
 }

@@ -97,6 +97,12 @@ void log_open(const char *program, enum log_level most)
 	}
 }
 
+static size_t append(char *record, size_t have, const void *bytes, size_t len)
+{
+	memcpy(record + have, bytes, len);
+	return have + len;
+}
+
 /* Appends one field; what does not fit is left out whole, so that the record stays well-formed. */
 static size_t record_add(char *record, size_t have, const char *key, size_t key_len, const char *value)
 {
@@ -105,17 +111,14 @@ static size_t record_add(char *record, size_t have, const char *key, size_t key_
 
 	if (have + key_len + len + sizeof(size) + 3 > RECORD_MAX)
 		return have;
-	memcpy(record + have, key, key_len);
-	have += key_len;
+	have = append(record, have, key, key_len);
 	if (strchr(value, '\n')) {
 		record[have++] = '\n';
-		memcpy(record + have, &size, sizeof(size));
-		have += sizeof(size);
+		have = append(record, have, &size, sizeof(size));
 	} else {
 		record[have++] = '=';
 	}
-	memcpy(record + have, value, len);
-	have += len;
+	have = append(record, have, value, len);
 	record[have++] = '\n';
 	return have;
 }

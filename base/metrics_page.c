@@ -92,9 +92,10 @@ void metric_family(struct metrics *m, const char *name, enum metric_kind kind, c
 {
 	static const char *const word[] = {
 		[METRIC_COUNTER] = "counter", [METRIC_GAUGE] = "gauge", [METRIC_HISTOGRAM] = "histogram"};
+	size_t len = strlen(name);
 
-	assert(name_ok(name) && strlen(name) < sizeof(m->family));
-	strcpy(m->family, name);
+	assert(name_ok(name) && len < sizeof(m->family));
+	memcpy(m->family, name, len + 1);
 	m->kind = kind;
 	evbuffer_add_printf(m->out, "# HELP %s ", name);
 	put_escaped(m->out, help, false);

@@ -570,7 +570,7 @@ void exchange_cut(struct exchange *x, const char *why)
 	fail(x, 0, why);
 }
 
-/* 1: a head was read; 0: more bytes are needed, or x is gone. */
+/* 1: a head was read; 0: more bytes are needed; -1: x is gone. */
 static int read_head(struct exchange *x)
 {
 	struct backend_conn *c = x->conn;
@@ -587,7 +587,7 @@ static int read_head(struct exchange *x)
 			settle(x, OUTCOME_SERVER_ERROR);
 			x->answer_ns = 1; /* never asked again: it did answer */
 			fail(x, 502, why);
-			return 0;
+			return -1;
 		}
 		c->scanned = 0;
 		if (a->status >= 200 || (a->status == 101 && x->upgrade))
@@ -596,7 +596,7 @@ static int read_head(struct exchange *x)
 			settle(x, OUTCOME_SERVER_ERROR);
 			x->answer_ns = 1;
 			fail(x, 502, a->status == 101 ? "it switches protocols unasked" : "too many interim answers");
-			return 0;
+			return -1;
 		}
 		if (a->status == 103) /* 100 and 102 are ours to give */
 			x->front->hint(x, a);
@@ -629,11 +629,13 @@ void exchange_input(struct exchange *x)
 	struct stream *s = &x->conn->s;
 	enum pump_result r;
 
-	if (x->state == EXCHANGE_ASKED && !read_head(x)) {
-		/* read_head ends x only by fail(), which closes the connection. */
-		if (s->fd >= 0 && (s->eof || s->error))
+	if (x->state == EXCHANGE_ASKED) {
+		int head = read_head(x);
+
+		if (!head && (s->eof || s->error))
 			ended(x);
-		return;
+		if (head <= 0)
+			return;
 	}
 	r = pump(x);
 	/* Under TLS records may wait until there is room for what is in them. */

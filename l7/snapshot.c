@@ -9,11 +9,21 @@
 #include "l7/tls/tls.h"
 #include "l7/tls/tls_client.h"
 
+/* Without memory for its configuration the process can do nothing. */
+static void *zeroed(size_t n, size_t size)
+{
+	void *p = calloc(n ? n : 1, size);
+
+	if (!p)
+		abort();
+	return p;
+}
+
 static void *copy(const void *p, size_t n, size_t size)
 {
-	void *to = n ? calloc(n, size) : NULL;
+	void *to = zeroed(n, size);
 
-	if (to)
+	if (n)
 		memcpy(to, p, n * size);
 	return to;
 }
@@ -68,7 +78,7 @@ static int make_edge(struct edge *e, const struct pop *pop, const struct edge_co
 	e->address = copy(v->address, v->n_addresses, sizeof(*v->address));
 	e->n_addresses = v->n_addresses;
 	e->routes = route_compile(conf);
-	if (!e->address || !e->routes) {
+	if (!e->routes) {
 		snprintf(why, why_len, "out of memory");
 		return -1;
 	}
@@ -80,26 +90,24 @@ static int make_edge(struct edge *e, const struct pop *pop, const struct edge_co
 
 struct snapshot *snapshot_new(const struct pop *pop, uint64_t index, char *why, size_t why_len)
 {
-	struct snapshot *s = calloc(1, sizeof(*s));
+	struct snapshot *s = zeroed(1, sizeof(*s));
 	uint32_t i;
 
-	if (!s)
-		abort();
 	s->refs = 1;
 	s->index = index;
 	copy_conf(&s->conf, &pop->l7);
 	s->n_edges = s->conf.n_edges;
-	s->edge = calloc(s->n_edges ? s->n_edges : 1, sizeof(*s->edge));
+	s->edge = zeroed(s->n_edges, sizeof(*s->edge));
 	s->n_hosts = pop->n_hosts;
-	s->host = calloc(s->n_hosts ? s->n_hosts : 1, sizeof(*s->host));
-	for (i = 0; s->host && i < s->n_hosts; i++)
+	s->host = zeroed(s->n_hosts, sizeof(*s->host));
+	for (i = 0; i < s->n_hosts; i++)
 		s->host[i] = (struct other_host){ pop->host[i].id, pop->host[i].management };
 	for (i = 0; i < s->n_edges; i++) {
 		s->edge[i].first_route = s->n_routes;
 		s->n_routes += s->conf.edge[i].n_routes;
 	}
-	s->pool_tls = calloc(s->conf.n_pools ? s->conf.n_pools : 1, sizeof(struct tls_client *));
-	for (i = 0; s->pool_tls && i < s->conf.n_pools; i++)
+	s->pool_tls = zeroed(s->conf.n_pools, sizeof(struct tls_client *));
+	for (i = 0; i < s->conf.n_pools; i++)
 		if (s->conf.pool[i].tls) {
 			s->pool_tls[i] = tls_client_new(&s->conf.pool[i], why, why_len);
 			if (!s->pool_tls[i]) {
@@ -132,7 +140,7 @@ void snapshot_unref(struct snapshot *s)
 		route_table_free(s->edge[i].routes);
 		tls_context_free(s->edge[i].tls);
 	}
-	for (i = 0; s->pool_tls && i < s->conf.n_pools; i++)
+	for (i = 0; i < s->conf.n_pools; i++)
 		tls_client_unref(s->pool_tls[i]);
 	free(s->pool_tls);
 	free(s->edge);

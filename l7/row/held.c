@@ -98,14 +98,17 @@ static struct queue *new_queue(struct held *h, struct queue **at, const struct f
 bool held_add(struct held *h, const struct flow *f, const uint8_t *frame, uint32_t len, uint64_t now_ms)
 {
 	struct queue **at = find(h, f), *q = *at;
-	struct packet_held *p = NULL;
+	bool room = h->counts.bytes + len <= HELD_HOST_BYTES_MAX &&
+		    (!q || (q->packets < HELD_FLOW_PACKETS_MAX && q->bytes + len <= HELD_FLOW_BYTES_MAX));
+	struct packet_held *p = room ? malloc(sizeof(*p) + len) : NULL;
 
-	if (h->counts.bytes + len <= HELD_HOST_BYTES_MAX &&
-	    (!q || (q->packets < HELD_FLOW_PACKETS_MAX && q->bytes + len <= HELD_FLOW_BYTES_MAX)))
-		p = malloc(sizeof(*p) + len);
-	if (p && !q)
+	if (!p) {
+		h->counts.dropped++;
+		return false;
+	}
+	if (!q)
 		q = new_queue(h, at, f);
-	if (!p || !q) {
+	if (!q) {
 		free(p);
 		h->counts.dropped++;
 		return false;

@@ -138,8 +138,12 @@ static bool from_wanted(const struct peers *p, const struct flow_from *from)
 	size_t i;
 
 	for (i = 0; i < p->n; i++) {
+		const struct address *ours = self_for(p, &p->peer[i]);
+
+		if (!ours)
+			continue;
 		words_of(&p->peer[i].address, addr);
-		words_of(self_for(p, &p->peer[i]), self);
+		words_of(ours, self);
 		if (from->family == family_of(&p->peer[i].address) && !memcmp(from->self, self, 16) &&
 		    (!memcmp(from->addr, addr, 16) || !memcmp(from->addr, none, 16)))
 			return true;
@@ -226,7 +230,7 @@ static void take_devices_off(struct rows *r)
 
 static void *copy_of(const void *from, size_t len)
 {
-	void *to = malloc(len ? len : 1);
+	void *to = calloc(1, len ? len : 1);
 
 	if (to && len)
 		memcpy(to, from, len);

@@ -388,7 +388,7 @@ static void counts(struct socket_counts *c, uint32_t time_wait_ms)
 
 static void sockets(void **state)
 {
-	struct socket_counts c, per[1];
+	struct socket_counts c = { 0 }, per[1];
 	struct pair p[6];
 
 	(void)state;

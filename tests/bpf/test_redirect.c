@@ -150,7 +150,7 @@ static void expect_run(const struct fixture *x, int f, const struct frame *frame
 					 [VERDICT_RELAY] = (uint32_t)TC_ACT_UNSPEC, [VERDICT_DROP] = TC_ACT_SHOT,
 					 [VERDICT_DETOUR] = TC_ACT_REDIRECT };
 	uint64_t before = reason_count(x->reason);
-	struct frame out;
+	struct frame out = { .len = 0 };
 	uint32_t ret;
 
 	ret = run(frame, &out, 1, NULL);

@@ -220,7 +220,7 @@ static void one_test_run(const struct kind *k, const struct fixture *x, int fami
 	uint32_t len = sizeof(out), act;
 	struct flow f = the_flow(family);
 	enum outcome want = expected(k, x, family, ttl), got = PASSED;
-	struct frame in;
+	struct frame in = { .len = 0 };
 	struct row row;
 
 	set_row(map, k, &f);
