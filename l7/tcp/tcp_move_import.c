@@ -110,16 +110,16 @@ static void put_learned(int fd, const struct tcp_move *m)
 				 .ssthresh = m->ssthresh < SSTHRESH_NONE ? m->ssthresh : 0, .ecn = m->ecn };
 	char before[TCP_MOVE_CONGESTION_LEN] = "";
 	socklen_t len = sizeof(before);
+	int err;
 
 	if (m->congestion[0])
 		memcpy(before, m->congestion, sizeof(before));
 	else if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, before, &len))
 		return;
-	if (tcp_bpf_seed(fd, &seed) == -EOPNOTSUPP ||
-	    !setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, before, (socklen_t)strlen(before)))
-		return;
-	/* This host does not know the client's: our own default. */
-	setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5);
+	err = tcp_bpf_seed(fd, &seed);
+	/* This host does not know the other's: our own default. */
+	if (setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, before, (socklen_t)strlen(before)) && err != -EOPNOTSUPP)
+		setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5);
 }
 
 int tcp_move_import(int fd, const struct tcp_move *m)
@@ -149,22 +149,26 @@ int tcp_move_import(int fd, const struct tcp_move *m)
 	return put_window(fd, m);
 }
 
-/* What may fail without harm: the connection works, if less well. */
+/* What may fail without harm: the connection works, if less well.  (The socket is new: what is zero in it need not be made zero, and
+ * without keepalive its times are this host's own.) */
 static void put_manners(int fd, const struct tcp_move *m)
 {
 	bool v6 = m->vip.family == AF_INET6;
 
-	if (m->congestion[0])
-		setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, m->congestion, (socklen_t)strlen(m->congestion));
-	set_int(fd, IPPROTO_TCP, TCP_NODELAY, m->nodelay);
-	if (m->keep_idle_s && m->keep_interval_s && m->keep_count) {
-		set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, m->keep_idle_s);
-		set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, m->keep_interval_s);
-		set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, m->keep_count);
+	if (m->nodelay)
+		set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	if (m->keepalive) {
+		if (m->keep_idle_s && m->keep_interval_s && m->keep_count) {
+			set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, m->keep_idle_s);
+			set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, m->keep_interval_s);
+			set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, m->keep_count);
+		}
+		set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 	}
-	set_int(fd, SOL_SOCKET, SO_KEEPALIVE, m->keepalive);
-	set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)m->user_timeout_ms);
-	set_int(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_TCLASS : IP_TOS, m->tos);
+	if (m->user_timeout_ms)
+		set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)m->user_timeout_ms);
+	if (m->tos)
+		set_int(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_TCLASS : IP_TOS, m->tos);
 }
 
 int tcp_move_live(int fd, const struct tcp_move *m)
