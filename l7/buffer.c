@@ -33,7 +33,7 @@ uint8_t *buffer_reserve(struct buffer *b, size_t n, size_t max)
 	data = malloc(room);
 	if (!data)
 		return NULL;
-	if (len)
+	if (b->data)
 		memcpy(data, b->data + b->start, len);
 	free(b->data);
 	*b = (struct buffer){ .data = data, .end = len, .room = room };

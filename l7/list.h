@@ -44,4 +44,17 @@ static inline void link_out(struct link *l)
 	l->next = l->prev = NULL;
 }
 
+/* The first of a ring, out of it; NULL: it is empty. */
+static inline struct link *ring_take(struct link *head)
+{
+	struct link *l = head->next;
+
+	if (l == head)
+		return NULL;
+	head->next = l->next;
+	l->next->prev = head;
+	l->next = l->prev = NULL;
+	return l;
+}
+
 #endif

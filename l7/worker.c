@@ -266,8 +266,8 @@ void worker_drain(struct worker *w)
 	struct link *i, *next;
 
 	w->draining = true;
-	while (!ring_empty(&w->listeners)) {
-		struct listener *l = LINK_OF(w->listeners.next, struct listener, link);
+	while ((i = ring_take(&w->listeners))) {
+		struct listener *l = LINK_OF(i, struct listener, link);
 
 		/* Those whose handshake is done would be reset: taken, then served. */
 		on_accept(l->fd, EV_READ, l);
@@ -342,8 +342,10 @@ static void end(struct worker *w, void *arg)
 
 static void release(struct worker *w)
 {
-	while (!ring_empty(&w->listeners))
-		listener_free(LINK_OF(w->listeners.next, struct listener, link));
+	struct link *first;
+
+	while ((first = ring_take(&w->listeners)))
+		listener_free(LINK_OF(first, struct listener, link));
 	while (!ring_empty(&w->clients))
 		client_close(LINK_OF(w->clients.next, struct client, link));
 	handoff_detach(w);
@@ -375,8 +377,12 @@ int worker_start(unsigned id, struct access_log *log, struct worker **out)
 	struct event_config *config = event_config_new();
 	int i, err;
 
-	if (!w || !config)
+	if (!w || !config) {
+		free(w);
+		if (config)
+			event_config_free(config);
 		return -ENOMEM;
+	}
 	w->id = id;
 	w->log = log;
 	w->calls_end = &w->calls;

@@ -135,7 +135,7 @@ static void on_packet(evutil_socket_t fd, short what, void *arg)
 {
 	struct host_probe *p = arg;
 	uint8_t frame[256];
-	struct sockaddr_ll from;
+	struct sockaddr_ll from = { .sll_pkttype = PACKET_OUTGOING };
 	socklen_t from_len = sizeof(from);
 	bool changed;
 	ssize_t len;

@@ -116,13 +116,12 @@ static void batch_reset(struct nl_batch *b)
 /* Keeps the kernel's own explanation of an error. */
 static void keep_why(struct nl *n, const struct nlmsghdr *h)
 {
-	const struct nlmsgerr *e = mnl_nlmsg_get_payload(h);
 	const struct nlattr *attr;
 
 	if (!(h->nlmsg_flags & NLM_F_ACK_TLVS))
 		return;
 	/* NETLINK_CAP_ACK: the failed message is not repeated, attributes follow at once. */
-	mnl_attr_for_each(attr, h, sizeof(*e)) {
+	mnl_attr_for_each(attr, h, sizeof(struct nlmsgerr)) {
 		if (mnl_attr_get_type(attr) == NLMSGERR_ATTR_MSG) {
 			const char *text = mnl_attr_get_str(attr);
 

@@ -86,7 +86,7 @@ static json_t *differences(struct switchd *s)
 	json_t *list = json_array();
 	struct fabric_want have;
 
-	if (!s->installed || s->ops->read(s->fabric, &have))
+	if (!s->installed || !s->ops || s->ops->read(s->fabric, &have))
 		return list;
 	for (uint32_t i = 0; i < s->want.n_buckets; i++) {
 		char a[18], b[18];

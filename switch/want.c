@@ -117,7 +117,7 @@ int want_make(const struct view *view, const struct switch_conf *self, const boo
 	out->fdb = calloc((size_t)t->n_buckets * TRIPLE_MAX + pop->n_hosts + 1, sizeof(*out->fdb));
 	out->vip = calloc(vips_count(pop) + 1, sizeof(*out->vip));
 	out->host = calloc(pop->n_hosts + 1, sizeof(*out->host));
-	b.port = calloc(HOST_ID_MAX + 1, sizeof(*b.port));
+	b.port = calloc(HOST_ID_MAX + 1, sizeof(struct switch_port *));
 	if (!out->vmac || !out->fdb || !out->vip || !out->host || !b.port) {
 		free(b.port);
 		fabric_want_free(out);

@@ -256,14 +256,15 @@ bool app_give(struct place *p, struct app *a, size_t head_len)
 
 void apps_end(struct handoff *h)
 {
-	while (!ring_empty(&h->apps)) {
-		struct app *a = LINK_OF(h->apps.next, struct app, link);
+	struct link *first;
+
+	while ((first = ring_take(&h->apps))) {
+		struct app *a = LINK_OF(first, struct app, link);
 
 		if (a->fd >= 0) {
 			event_del(&a->event);
 			close(a->fd);
 		}
-		link_out(&a->link);
 		free(a);
 	}
 	free(h->app_room);

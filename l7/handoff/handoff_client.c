@@ -332,21 +332,23 @@ uint8_t thaw(struct handoff *h, struct place *p, const struct move_letter *l)
 
 static const struct edge *edge_of_socket(const struct snapshot *s, int fd)
 {
-	struct sockaddr_storage at;
-	const struct sockaddr_in6 *in6 = (const void *)&at;
-	const struct sockaddr_in *in = (const void *)&at;
+	union {
+		struct sockaddr any;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+	} at = { .in6 = { .sin6_family = AF_UNSPEC } };
 	struct address vip = { .family = AF_INET };
 	socklen_t len = sizeof(at);
 
-	if (getsockname(fd, (struct sockaddr *)&at, &len))
+	if (getsockname(fd, &at.any, &len))
 		return NULL;
-	if (at.ss_family == AF_INET6) {
+	if (at.any.sa_family == AF_INET6) {
 		vip.family = AF_INET6;
-		vip.v6 = in6->sin6_addr;
-		return snapshot_edge_at(s, &vip, ntohs(in6->sin6_port));
+		vip.v6 = at.in6.sin6_addr;
+		return snapshot_edge_at(s, &vip, ntohs(at.in6.sin6_port));
 	}
-	vip.v4 = in->sin_addr;
-	return snapshot_edge_at(s, &vip, ntohs(in->sin_port));
+	vip.v4 = at.in.sin_addr;
+	return snapshot_edge_at(s, &vip, ntohs(at.in.sin_port));
 }
 
 struct client *thaw_here(struct place *p, const struct move_letter *l, int fd)

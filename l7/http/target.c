@@ -87,7 +87,7 @@ static int normalise(const char *p, size_t n, char *out, bool *changed)
 				out[len++] = *p++;
 				continue;
 			}
-			c = hex(p[1]) << 4 | hex(p[2]);
+			c = (uint8_t)((unsigned)hex(p[1]) << 4 | (unsigned)hex(p[2]));
 			if (unreserved(c)) {
 				out[len++] = c;
 				*changed = true;
@@ -225,7 +225,7 @@ int head_authority(struct request_head *h, const char *authority, size_t n)
 
 int target_host(struct request_head *h, struct head_span authority)
 {
-	uint32_t host_n = authority.n, port = 0;
+	uint32_t host_n, port = 0;
 	const char *p;
 
 	if (authority.n == 0)

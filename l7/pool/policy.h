@@ -57,7 +57,8 @@ int policy_lard(struct pool *p, const struct choice *c, const struct pool_key *k
 uint32_t lard_load(const struct pool_key *key);
 
 #define FOR_EACH_BIT(i, mask)                                                                                                  \
-	for (uint64_t bits_##i = (mask), i; bits_##i && (i = (uint64_t)__builtin_ctzll(bits_##i), true); bits_##i &= bits_##i - 1)
+	for (uint64_t bits_##i = (mask), i; /* NOLINT(bugprone-macro-parentheses): a name that is declared takes none */         \
+	     bits_##i && ((i) = (uint64_t)__builtin_ctzll(bits_##i), true); bits_##i &= bits_##i - 1)
 
 /* a / wa < b / wb without dividing */
 static inline bool lighter(uint64_t a, uint32_t wa, uint64_t b, uint32_t wb)

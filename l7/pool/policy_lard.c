@@ -8,6 +8,7 @@
  * least loaded, unless that one is busy: so front ends that know nothing of each other mostly begin alike.  And the
  * memory of targets is bounded: four-way sets, the one not asked for longest gives way (it starts again the same way).
  */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -101,14 +102,16 @@ int policy_lard(struct pool *p, const struct choice *c, const struct pool_key *k
 {
 	struct target *t = find(p->lard, key->hash);
 	uint64_t servers = t->servers & c->mask, mean = 0;
-	int idle = by_load(p, c, c->mask, false), take;
+	int idle = by_load(p, c, c->mask, false), take, most;
 
+	assert(c->mask && idle >= 0);
 	FOR_EACH_BIT(i, c->mask) mean += c->weight[i];
 	mean /= (unsigned)__builtin_popcountll(c->mask);
 	if (!servers) {
 		take = first_of_order(p, c, key->hash);
 		if (scaled(p, c, take, mean) > LARD_HIGH && scaled(p, c, idle, mean) < LARD_LOW)
 			take = idle;
+		assert(take >= 0);
 		/* A target whose only servers are away for a moment keeps them: they have it in their caches. */
 		if (!t->servers) {
 			t->servers = 1ull << take;
@@ -125,8 +128,9 @@ int policy_lard(struct pool *p, const struct choice *c, const struct pool_key *k
 			t->changed_ms = c->now_ms;
 		}
 	} else if ((servers & (servers - 1)) && c->now_ms - t->changed_ms > LARD_SHRINK_MS) {
-		int most = by_load(p, c, servers & ~(1ull << take), true);
-
+		assert(take >= 0);
+		most = by_load(p, c, servers & ~(1ull << take), true);
+		assert(most >= 0);
 		t->servers &= ~(1ull << most);
 		t->changed_ms = c->now_ms;
 	}
