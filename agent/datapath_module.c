@@ -289,8 +289,8 @@ static int module_counters(struct datapath *d, struct datapath_counters *out)
 	struct got got = { HOST_NONE, out };
 	int err = ask(d, begin(d, d->family, BATON_CMD_GET, NLM_F_ACK), get_cb, &got);
 
-	/* Unloaded (the family's number is nobody's), or loaded again, and knows nothing of us. */
-	if (err == -ENOENT || (!err && got.self != d->self))
+	/* Unloaded (the family's number is nobody's, or another's by now), or loaded again, and knows nothing of us. */
+	if (err == -ENOENT || err == -EOPNOTSUPP || (!err && got.self != d->self))
 		return -ESTALE;
 	if (err || (!out->reason && !out->detour_to && !out->detour_from))
 		return err;

@@ -36,6 +36,7 @@ struct host {
 	const struct datapath_ops *ops;
 	struct datapath *datapath;
 	bool datapath_lost; /* somebody took it away under us: it is opened anew */
+	bool datapath_new;  /* opened, and not on every link yet */
 	unsigned attached[POP_SWITCHES_MAX]; /* interfaces by number, as the data path got them */
 	size_t n_attached;
 	uint64_t installed, failed; /* log indices */

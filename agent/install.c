@@ -152,19 +152,22 @@ static int datapath_install(struct host *h, const struct view *v, const struct h
 		if (err) /* the one that stays follows the rest of the configuration meanwhile */
 			(void)fill(h->ops, h->datapath, v, &dev, ignored, sizeof(ignored));
 	} else {
-		bool first = !h->datapath;
-
-		if (first)
+		if (!h->datapath) {
 			h->ops = datapath_open(conf->datapath, h->self, pin_dir, why, why_len, &h->datapath);
-		if (!h->ops)
-			return -ENOTSUP;
-		if (first && h->detours_off)
-			(void)h->ops->set_detours(h->datapath, false);
+			if (!h->ops)
+				return -ENOTSUP;
+			h->datapath_new = true;
+			if (h->detours_off)
+				(void)h->ops->set_detours(h->datapath, false);
+		}
 		err = fill(h->ops, h->datapath, v, &dev, why, why_len);
-		if (first && !err)
+		if (h->datapath_new && !err) { /* with the first try or, where a link was missing, with a later one */
+			h->datapath_new = false;
 			datapath_take_off_other(h->ops, h->self, pin_dir, (const char(*)[IF_NAMESIZE])dev.ifname, dev.n);
-		if (first && !err && h->proof)
-			host_proof_update(h, v, VIEW_POP);
+			if (h->proof)
+				host_proof_update(h, v, VIEW_POP);
+			log_notice("data path: %s", h->ops->name);
+		}
 	}
 	for (size_t i = 0; i < h->links.n && !err; i++)
 		h->attached[i] = h->links.link[i].ifindex;
