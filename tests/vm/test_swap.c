@@ -11,7 +11,10 @@
 
 #define PIPES 4
 
-/* Under KASAN (tests/vm/kasan) everything takes many times as long, and fewer rounds find as much: it sees the first mistake. */
+/*
+ * Under KASAN (tests/vm/kasan) everything takes many times as long, and fewer rounds find as much: it sees the first
+ * mistake.  0: not there at all.
+ */
 static int rounds(int usual, int kasan)
 {
 	const char *kind = getenv("BATON_VM_KIND");
@@ -118,7 +121,9 @@ static void replace(int i)
 static void replacing_the_module_breaks_nothing(void **state)
 {
 	(void)state;
-	under_traffic((struct triple){ { 1 } }, (struct triple){ { 2, 1 } }, rounds(2, 1), replace);
+	if (!rounds(2, 0))
+		skip(); /* minutes go by until that kernel has verified the eBPF program */
+	under_traffic((struct triple){ { 1 } }, (struct triple){ { 2, 1 } }, rounds(2, 0), replace);
 	assert_true(reason_count(2, REASON_NO_COOKIE) > 0); /* it was the module that detoured, to the end */
 }
 
