@@ -11,11 +11,13 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -569,6 +571,17 @@ int session_send(struct session *s, uint16_t type, const void *body, size_t len)
 	queue_message(s, type, body, len);
 	event_active(s->writable, EV_WRITE, 0);
 	return 0;
+}
+
+size_t session_unsent(const struct session *s)
+{
+	int in_kernel = 0;
+
+	if (s->state != SESSION_OPEN || s->freed)
+		return 0;
+	if (ioctl(s->fd, SIOCOUTQ, &in_kernel))
+		in_kernel = 0;
+	return evbuffer_get_length(s->out) + (size_t)in_kernel;
 }
 
 const struct identity *session_peer(const struct session *s)

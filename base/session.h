@@ -72,6 +72,8 @@ int session_connect(struct event_base *base, struct tls_identity *tls, const str
 
 /* 0, -ENOTCONN (not up), -EINVAL (a type of the session's own), -EMSGSIZE or -ENOBUFS.  The body is copied. */
 int session_send(struct session *s, uint16_t type, const void *body, size_t len);
+/* Octets that were given to session_send and that the peer's kernel has not acknowledged: 0, and session_free loses none. */
+size_t session_unsent(const struct session *s);
 const struct identity *session_peer(const struct session *s);
 void session_set_ctx(struct session *s, void *ctx);
 /* Closes; no callback.  Allowed in any callback.  What session_send took just before may not be sent. */

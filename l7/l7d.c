@@ -537,6 +537,8 @@ static void stop(struct l7d *d)
 	if (d->store)
 		object_server_stop(d->store);
 	for (i = 0; i < d->n_workers; i++)
+		worker_end(d->worker[i]);
+	for (i = 0; i < d->n_workers; i++)
 		worker_stop(d->worker[i]);
 	if (d->held)
 		event_free(d->held);

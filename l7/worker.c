@@ -21,6 +21,7 @@
 
 #define BACKLOG 4096
 #define ACCEPTS_AT_ONCE 64
+#define WORKER_END_MS 500
 
 struct call {
 	struct call *next;
@@ -266,6 +267,7 @@ void worker_drain(struct worker *w)
 	struct link *i, *next;
 
 	w->draining = true;
+	handoff_leave(w);
 	while ((i = ring_take(&w->listeners))) {
 		struct listener *l = LINK_OF(i, struct listener, link);
 
@@ -318,6 +320,39 @@ void worker_call(struct worker *w, void (*fn)(struct worker *w, void *arg), void
 }
 
 /* --- life ---------------------------------------------------------------------------------------------------- */
+/* Whether one of them is on its way: its letter may be answered yet. */
+static bool close_clients(struct worker *w)
+{
+	struct link *l, *next;
+	bool moving = false;
+
+	for (l = w->clients.next; l != &w->clients; l = next) {
+		struct client *c = LINK_OF(l, struct client, link);
+
+		next = l->next;
+		if (c->moving)
+			moving = true;
+		else
+			client_close(c);
+	}
+	return moving;
+}
+
+/* Other hosts' rows lead to what ends here: they are told before the sessions end, or they would lead here for minutes. */
+static void say_what_ends(struct worker *w)
+{
+	uint64_t until = monotonic_ms() + WORKER_END_MS;
+	bool moving;
+
+	worker_drain(w);
+	handoff_apps_left(w);
+	do {
+		moving = close_clients(w);
+		w->now_ns = 0;
+		event_base_loop(w->base, EVLOOP_ONCE);
+	} while ((moving || !handoff_may_end(w)) && monotonic_ms() < until);
+}
+
 static void *run(void *ctx)
 {
 	struct worker *w = ctx;
@@ -329,6 +364,8 @@ static void *run(void *ctx)
 		w->now_ns = 0;
 		event_base_loop(w->base, EVLOOP_ONCE);
 	}
+	if (w->handoff)
+		say_what_ends(w);
 	record_thread_end();
 	return NULL;
 }
@@ -416,9 +453,13 @@ int worker_start(unsigned id, struct access_log *log, struct worker **out)
 	return 0;
 }
 
-void worker_stop(struct worker *w)
+void worker_end(struct worker *w)
 {
 	worker_call(w, end, NULL);
+}
+
+void worker_stop(struct worker *w)
+{
 	pthread_join(w->thread, NULL);
 	release(w);
 }

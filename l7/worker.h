@@ -72,7 +72,8 @@ struct worker {
 int worker_start(unsigned id, struct access_log *log, struct worker **out);
 /* Runs fn(w, arg) in the worker's loop, in order. */
 void worker_call(struct worker *w, void (*fn)(struct worker *w, void *arg), void *arg);
-/* Ends the loop and frees what is left. */
+/* It ends: closes what is left, and tells the peers of hand-off, within WORKER_END_MS.  Then: waits for that, and frees. */
+void worker_end(struct worker *w);
 void worker_stop(struct worker *w);
 
 /* In the worker's loop: a new configuration (takes a reference), the end of accepting. */

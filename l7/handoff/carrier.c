@@ -20,6 +20,8 @@ struct peer {
 	bool client, up;    /* up: the session */
 	uint64_t inc;	    /* 0: not greeted, or another version */
 	bool foreign;
+	bool leaving;	    /* it takes no more offers */
+	bool understood;    /* that we take none */
 	uint32_t window;    /* the peer's */
 	uint64_t owed;	    /* octets of offers sent, and not yet taken */
 	uint64_t holds;	    /* octets of the peer's offers that we have not yet taken */
@@ -32,6 +34,7 @@ struct carrier {
 	uint16_t self;
 	uint64_t inc;
 	uint32_t window;
+	bool leaving;
 	const struct carrier_ops *ops;
 	void *ctx;
 	struct peer *peer[HOSTS_MAX];
@@ -49,11 +52,18 @@ static void greet(struct peer *p)
 	session_send(p->s, CARRIER_GREETING, body, sizeof(body));
 }
 
+static void say_leaving(struct peer *p, bool understood)
+{
+	uint8_t body = understood;
+
+	session_send(p->s, CARRIER_LEAVING, &body, sizeof(body));
+}
+
 static void ended(struct peer *p)
 {
 	bool was = p->inc != 0;
 
-	p->up = p->foreign = false;
+	p->up = p->foreign = p->leaving = p->understood = false;
 	p->inc = p->owed = p->holds = 0;
 	if (was)
 		p->c->ops->down(p->c->ctx, p->host);
@@ -91,6 +101,8 @@ static void greeted(struct peer *p, const uint8_t *body, size_t len)
 	memcpy(&inc, body + 8, 8);
 	p->window = be32toh(window);
 	p->inc = be64toh(inc);
+	if (p->inc && p->c->leaving)
+		say_leaving(p, false);
 	if (p->inc)
 		p->c->ops->up(p->c->ctx, p->host, p->inc);
 }
@@ -106,6 +118,18 @@ static void credited(struct peer *p, const uint8_t *body, size_t len)
 	memcpy(&n, body, 4);
 	n = be32toh(n);
 	p->owed -= n < p->owed ? n : p->owed;
+}
+
+static void told_leaving(struct peer *p, const uint8_t *body, size_t len)
+{
+	if (len < 1) {
+		p->c->counts.malformed++;
+	} else if (body[0]) {
+		p->understood = true;
+	} else {
+		p->leaving = true;
+		say_leaving(p, true); /* behind whatever we have offered */
+	}
 }
 
 /* An offer that cannot be read is refused by what its first octets name. */
@@ -133,6 +157,10 @@ static void on_message(void *ctx, struct session *s, uint16_t type, const uint8_
 		return;
 	if (type == CARRIER_CREDIT) {
 		credited(p, body, len);
+		return;
+	}
+	if (type == CARRIER_LEAVING) {
+		told_leaving(p, body, len);
 		return;
 	}
 	rc = move_letter_get(type, body, len, &l);
@@ -300,6 +328,8 @@ int carrier_send(struct carrier *c, uint16_t host, const struct move_letter *l)
 		return p && p->foreign ? -EPROTONOSUPPORT : -ENOTCONN;
 	if (n == 0)
 		return -EMSGSIZE;
+	if (l->type == LETTER_OFFER && p->leaving)
+		return -ESHUTDOWN;
 	if (l->type == LETTER_OFFER && p->owed + n > p->window) {
 		c->counts.full++;
 		return -EAGAIN;
@@ -330,6 +360,36 @@ void carrier_taken(struct carrier *c, uint16_t host, uint64_t inc, size_t n)
 uint64_t carrier_inc(const struct carrier *c, uint16_t host)
 {
 	return host < HOSTS_MAX && c->peer[host] ? c->peer[host]->inc : 0;
+}
+
+bool carrier_takes(const struct carrier *c, uint16_t host)
+{
+	return carrier_inc(c, host) && !c->peer[host]->leaving;
+}
+
+void carrier_leave(struct carrier *c)
+{
+	unsigned i;
+
+	if (c->leaving)
+		return;
+	c->leaving = true;
+	for (i = 0; i < HOSTS_MAX; i++)
+		if (c->peer[i] && c->peer[i]->inc)
+			say_leaving(c->peer[i], false);
+}
+
+bool carrier_may_end(const struct carrier *c)
+{
+	unsigned i;
+
+	for (i = 0; i < HOSTS_MAX; i++) {
+		const struct peer *p = c->peer[i];
+
+		if (p && p->inc && (!p->understood || session_unsent(p->s)))
+			return false;
+	}
+	return true;
 }
 
 const struct carrier_counts *carrier_counts(const struct carrier *c)

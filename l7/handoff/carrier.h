@@ -7,6 +7,7 @@
  *
  *   GREETING (message type 16): 0 u8 version | 1 [3] zero | 4 be32 window | 8 be64 incarnation
  *   CREDIT   (message type 17): 0 be32 octets of offers that were taken since
+ *   LEAVING  (message type 18): 0 u8 0: this process ends, offer it nothing more; 1: understood, nothing more will come
  *
  * A session that comes up replaces the one before, so that no letter of an ended session arrives late; letters before the
  * greeting are dropped.  Runs in one loop.
@@ -22,6 +23,7 @@
 #define CARRIER_WINDOW (8u << 20)
 #define CARRIER_GREETING 16
 #define CARRIER_CREDIT 17
+#define CARRIER_LEAVING 18
 
 struct carrier;
 
@@ -44,11 +46,17 @@ void carrier_forget(struct carrier *c, uint16_t host);
 
 /*
  * 0: it is on its way, or it is lost with the session, of which down() tells.  Else nothing of it was sent: -ENOTCONN;
- * -EPROTONOSUPPORT: a peer of another version; -EAGAIN: its window is full; -ENOBUFS; -EMSGSIZE.
+ * -EPROTONOSUPPORT: a peer of another version; -ESHUTDOWN: it ends, and takes no offers; -EAGAIN: its window is full; -ENOBUFS;
+ * -EMSGSIZE.
  */
 int carrier_send(struct carrier *c, uint16_t host, const struct move_letter *l);
 void carrier_taken(struct carrier *c, uint16_t host, uint64_t inc, size_t n);
 uint64_t carrier_inc(const struct carrier *c, uint16_t host); /* 0: no session, or another version */
+bool carrier_takes(const struct carrier *c, uint16_t host);   /* offers: a session, with a process that does not end */
+/* This process ends: peers, and those whose sessions come up from now on, are told to offer nothing more. */
+void carrier_leave(struct carrier *c);
+/* Peers have understood, and have all that was sent: sessions may end. */
+bool carrier_may_end(const struct carrier *c);
 
 struct carrier_counts {
 	uint64_t sent[LETTER_TYPES], received[LETTER_TYPES];

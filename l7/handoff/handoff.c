@@ -456,6 +456,30 @@ void handoff_attach(struct worker *w, void *arg)
 		handoff_configure(w);
 }
 
+void handoff_leave(struct worker *w)
+{
+	if (w->handoff && w->handoff->carrier)
+		carrier_leave(w->handoff->carrier);
+}
+
+void handoff_apps_left(struct worker *w)
+{
+	struct link *l, *next;
+
+	for (l = w->handoff->all.next; l != &w->handoff->all; l = next) {
+		struct place *p = LINK_OF(l, struct place, all);
+
+		next = l->next;
+		if (p->app && !p->client)
+			place_app_ended(p);
+	}
+}
+
+bool handoff_may_end(const struct worker *w)
+{
+	return !w->handoff->carrier || carrier_may_end(w->handoff->carrier);
+}
+
 void handoff_detach(struct worker *w)
 {
 	struct handoff *h = w->handoff;

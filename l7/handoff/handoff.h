@@ -48,6 +48,10 @@ int handoff_host_rows(struct handoff_host *host, struct rows_counts *out); /* 0 
 /* --- A worker's: in its loop ---------------------------------------------------------------------------------- */
 void handoff_attach(struct worker *w, void *host); /* fn of worker_call */
 void handoff_configure(struct worker *w);	   /* the worker's snapshot is another one */
+/* The worker takes nothing more, and its peers know it.  And: they know all that there was to be said. */
+void handoff_leave(struct worker *w);
+bool handoff_may_end(const struct worker *w);
+void handoff_apps_left(struct worker *w); /* what programs have ends with this process */
 void handoff_detach(struct worker *w);
 
 /*

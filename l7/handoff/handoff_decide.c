@@ -60,7 +60,7 @@ static struct move_decision decide(struct client *c, size_t head_len, uint16_t h
 		.here = host == h->self && !app,
 		.same_host = app,
 		.capable = host != HOST_NONE && h->carrier,
-		.session = app || (h->carrier && host && carrier_inc(h->carrier, host)),
+		.session = app || (h->carrier && host && carrier_takes(h->carrier, host)),
 		.settled = app || !r || r->state == RECV_OWNED,
 		.socket_moves = travels(c),
 		.tls = c->secure,

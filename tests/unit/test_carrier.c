@@ -79,6 +79,8 @@ static void child_down(void *ctx, uint16_t host)
 	(void)ctx, (void)host;
 }
 
+#define ENDS (UINT64_C(1) << 40) /* a question about this connection: it answers, and says that it ends */
+
 /* Accepts what came whole; answers a question with "never seen". */
 static bool child_letter(void *ctx, uint16_t host, uint64_t inc, const struct move_letter *l)
 {
@@ -97,6 +99,8 @@ static bool child_letter(void *ctx, uint16_t host, uint64_t inc, const struct mo
 	}
 	if (l->type == LETTER_STATUS)
 		answer.why = REFUSE_NEVER_SEEN;
+	if (l->cid == ENDS)
+		carrier_leave(me->c);
 	carrier_send(me->c, host, &answer);
 	return true;
 }
@@ -340,6 +344,57 @@ static void test_stopped(void **state)
 	assert_true(until(&accepts, 1, 2000));
 }
 
+static void test_leaving(void **state)
+{
+	struct sockaddr_in at = loopback(0), to;
+	struct move_letter l;
+	struct carrier *mine = carrier;
+	int port;
+
+	(void)state;
+	/* The other ends: no offer, everything else. */
+	port = start(0, 22, false);
+	assert_true(until(&ups, 1, 3000));
+	assert_true(carrier_takes(carrier, 2));
+	l = (struct move_letter){.type = LETTER_STATUS, .ingress = 1, .e = 1, .cid = ENDS, .to_inc = 22, .serial = 5};
+	assert_int_equal(carrier_send(carrier, 2, &l), 0);
+	assert_true(until(&refusals, 1, 2000));
+	run(20);
+	assert_false(carrier_takes(carrier, 2));
+	assert_int_equal(carrier_inc(carrier, 2), 22);
+	l = offer(1, 100);
+	assert_int_equal(carrier_send(carrier, 2, &l), -ESHUTDOWN);
+	l.type = LETTER_STATUS;
+	l.section[SECTION_TCP].n = 0;
+	assert_int_equal(carrier_send(carrier, 2, &l), 0);
+	assert_true(until(&refusals, 2, 2000));
+	/* Its next life takes offers. */
+	stop();
+	assert_true(until(&downs, 1, 1000));
+	start(port, 23, false);
+	assert_true(until(&ups, 2, 8000));
+	assert_true(carrier_takes(carrier, 2));
+	/* We end: not before it has understood, and has what was sent before. */
+	carrier_forget(carrier, 2);
+	assert_int_equal(carrier_new(base, tls, (struct sockaddr *)&at, sizeof(at), 12, CARRIER_WINDOW, &ops, NULL, &carrier), 0);
+	to = loopback(port);
+	assert_int_equal(carrier_peer(carrier, 2, (struct sockaddr *)&to, sizeof(to)), 0);
+	assert_true(until(&ups, 3, 8000));
+	kill(child, SIGSTOP);
+	l = offer(2, 200 << 10);
+	assert_int_equal(carrier_send(carrier, 2, &l), 0);
+	carrier_leave(carrier);
+	run(300);
+	assert_false(carrier_may_end(carrier));
+	kill(child, SIGCONT);
+	for (unsigned i = 0; i < 200 && !carrier_may_end(carrier); i++)
+		run(5);
+	assert_true(carrier_may_end(carrier));
+	assert_true(until(&accepts, 1, 2000)); /* the answer to what was offered before */
+	carrier_free(carrier);
+	carrier = mine;
+}
+
 /* --- another version ------------------------------------------------------------------------------------------ */
 static struct session *other_session;
 
@@ -490,6 +545,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_letters, fresh),	     cmocka_unit_test_setup(test_exhausted, fresh),
 		cmocka_unit_test_setup(test_killed, fresh),	     cmocka_unit_test_setup(test_stopped, fresh),
+		cmocka_unit_test_setup(test_leaving, fresh),
 		cmocka_unit_test_setup(test_another_version, fresh), cmocka_unit_test_setup(test_local, fresh),
 	};
 
