@@ -132,9 +132,11 @@ struct store_conf {
 	bool log;		      /* its requests stand in the access log too */
 };
 
+#define WORKERS_MAX 256
+
 struct handoff_conf {
-	bool enabled;		      /* it has a port */
-	uint16_t port;		      /* of the first worker's sessions with other hosts, such as 7440; worker i has port + i */
+	bool enabled;		      /* the section is there */
+	uint16_t port;		      /* of the first worker's sessions with other hosts, 7500; worker i has port + i */
 	uint64_t queue_max;	      /* bytes in one of a connection's two queues: more, and it is proxied; 64K */
 	uint32_t max_connections;     /* that came from other hosts, per worker; 100000 */
 };

@@ -312,7 +312,7 @@ static const struct conf_field store_field[] = {
 const struct conf_schema store_schema = { "store", sizeof(struct store_conf), store_field, .check = NULL };
 
 static const struct conf_field handoff_field[] = {
-	{ "port", CONF_AT(struct handoff_conf, port), .type = &conf_integer, .unless = "0", .max = 65535 },
+	{ "port", CONF_AT(struct handoff_conf, port), .type = &conf_integer, .unless = "7500", .min = 1, .max = 65535 - WORKERS_MAX },
 	{ "queue", CONF_AT(struct handoff_conf, queue_max), .type = &size_type, .unless = "64K" },
 	{ "connections", CONF_AT(struct handoff_conf, max_connections), .type = &conf_integer, .unless = "100000", .min = 1,
 	  .max = 10000000 },
@@ -395,7 +395,7 @@ void l7_check(struct conf *c, struct pop *pop)
 	uint32_t i;
 
 	pop->l7.store.enabled = *pop->l7.store.directory;
-	pop->l7.handoff.enabled = pop->l7.handoff.port;
+	pop->l7.handoff.enabled = conf_where(c, &pop->l7.handoff); /* the section is there */
 	for (i = 0; i < pop->l7.n_pools; i++)
 		complete_pool(c, pop, &pop->l7.pool[i]);
 	for (i = 0; i < pop->l7.n_edges; i++)

@@ -199,7 +199,7 @@ static void apply_handoff(struct l7d *d, const struct pop *pop)
 	uint16_t self = tls_identity_self(d->daemon.tls)->id;
 	const struct host_conf *host = pop_host(pop, self);
 	char (*link)[IF_NAMESIZE], dir[256], why[256];
-	struct handoff_host_conf conf = { .self = self, .tls_dir = d->daemon.tls_dir, .pin_dir = dir };
+	struct handoff_host_conf conf = { .self = self, .workers = (uint16_t)d->n_workers, .tls_dir = d->daemon.tls_dir, .pin_dir = dir };
 	uint32_t i;
 
 	if (!pop->l7.handoff.enabled || d->handoff)

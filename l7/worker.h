@@ -20,7 +20,6 @@
 #include "l7/stats.h"
 #include "lb/vmac.h"
 
-#define WORKERS_MAX 256
 #define WHEEL_SLOTS 512
 #define WHEEL_MS 64 /* time-outs are this much late at most */
 #define PIPES_KEPT 64

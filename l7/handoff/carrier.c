@@ -19,6 +19,7 @@ struct peer {
 	struct session *s;  /* ours to free; a client's stays, up or not */
 	bool client, up;    /* up: the session */
 	uint64_t inc;	    /* 0: not greeted, or another version */
+	uint16_t workers;   /* the peer's; 0: it did not say */
 	bool foreign;
 	bool leaving;	    /* it takes no more offers */
 	bool understood;    /* that we take none */
@@ -34,6 +35,7 @@ struct carrier {
 	uint16_t self;
 	uint64_t inc;
 	uint32_t window;
+	uint16_t workers;
 	bool leaving;
 	const struct carrier_ops *ops;
 	void *ctx;
@@ -43,12 +45,14 @@ struct carrier {
 
 static void greet(struct peer *p)
 {
-	uint8_t body[16] = {MOVE_VERSION};
+	uint8_t body[18] = {MOVE_VERSION};
+	uint16_t workers = htobe16(p->c->workers);
 	uint32_t window = htobe32(p->c->window);
 	uint64_t inc = htobe64(p->c->inc);
 
 	memcpy(body + 4, &window, 4);
 	memcpy(body + 8, &inc, 8);
+	memcpy(body + 16, &workers, 2);
 	session_send(p->s, CARRIER_GREETING, body, sizeof(body));
 }
 
@@ -83,6 +87,7 @@ static void credit(struct peer *p, size_t n)
 
 static void greeted(struct peer *p, const uint8_t *body, size_t len)
 {
+	uint16_t workers = 0;
 	uint32_t window;
 	uint64_t inc;
 
@@ -99,6 +104,9 @@ static void greeted(struct peer *p, const uint8_t *body, size_t len)
 	}
 	memcpy(&window, body + 4, 4);
 	memcpy(&inc, body + 8, 8);
+	if (len >= 18)
+		memcpy(&workers, body + 16, 2);
+	p->workers = be16toh(workers);
 	p->window = be32toh(window);
 	p->inc = be64toh(inc);
 	if (p->inc && p->c->leaving)
@@ -257,6 +265,16 @@ int carrier_new(struct event_base *base, struct tls_identity *tls, const struct 
 	}
 	*out = c;
 	return 0;
+}
+
+void carrier_set_workers(struct carrier *c, uint16_t workers)
+{
+	c->workers = workers;
+}
+
+uint16_t carrier_workers(const struct carrier *c, uint16_t host)
+{
+	return host < HOSTS_MAX && c->peer[host] && c->peer[host]->inc ? c->peer[host]->workers : 0;
 }
 
 void carrier_forget(struct carrier *c, uint16_t host)

@@ -5,7 +5,7 @@
  * many octets of offers it takes at once (its window).  Offers that the peer has not yet taken never exceed its window:
  * a peer that stands still is refused further offers here (-EAGAIN: the request is proxied) and costs no memory.
  *
- *   GREETING (message type 16): 0 u8 version | 1 [3] zero | 4 be32 window | 8 be64 incarnation
+ *   GREETING (message type 16): 0 u8 version | 1 [3] zero | 4 be32 window | 8 be64 incarnation | 16 be16 workers
  *   CREDIT   (message type 17): 0 be32 octets of offers that were taken since
  *   LEAVING  (message type 18): 0 u8 0: this process ends, offer it nothing more; 1: understood, nothing more will come
  *
@@ -39,6 +39,9 @@ struct carrier_ops {
 int carrier_new(struct event_base *base, struct tls_identity *tls, const struct sockaddr *addr, socklen_t len, uint64_t inc,
 		uint32_t window, const struct carrier_ops *ops, void *ctx, struct carrier **out);
 void carrier_free(struct carrier *c);
+/* How many workers this process has, and that one (0: it did not say).  For who is told what differs. */
+void carrier_set_workers(struct carrier *c, uint16_t workers);
+uint16_t carrier_workers(const struct carrier *c, uint16_t host);
 int carrier_port(const struct carrier *c);
 /* A host of the POP, from its configuration; others are refused.  Again with another address: moves there. */
 int carrier_peer(struct carrier *c, uint16_t host, const struct sockaddr *addr, socklen_t len);

@@ -322,6 +322,17 @@ static bool on_letter(void *ctx, uint16_t host, uint64_t inc, const struct move_
 
 /* --- sessions -------------------------------------------------------------------------------------------------------- */
 
+/* Worker N speaks with worker N: those above the smaller number have nobody there. */
+static void compare_workers(const struct handoff *h, uint16_t host)
+{
+	unsigned there = carrier_workers(h->carrier, host), here = h->host->workers;
+
+	if (h->w->id == 0 && there && there != here)
+		log_warning("hand-off: host %u has %u workers and this host, %u, has %u: between them only %u of them hand "
+			    "connections off, the others proxy; start baton-l7d with the same --workers on both", host, there, h->self, here,
+			    there < here ? there : here);
+}
+
 static void on_up(void *ctx, uint16_t host, uint64_t inc)
 {
 	struct handoff *h = ctx;
@@ -330,6 +341,7 @@ static void on_up(void *ctx, uint16_t host, uint64_t inc)
 	move_memory_peer(h->memory, host, inc);
 	orphans_peer(h->host, host, inc);
 	stats_inc(h->w->stats.sessions);
+	compare_workers(h, host);
 	for (l = h->all.next; l != &h->all; l = next) {
 		struct place *p = LINK_OF(l, struct place, all);
 
@@ -391,7 +403,9 @@ static void open_carrier(struct handoff *h)
 	at = (struct endpoint){ self->management, (uint16_t)(s->conf.handoff.port + h->w->id) };
 	err = carrier_new(h->w->base, h->tls, (struct sockaddr *)&ss, endpoint_sockaddr(&at, &ss), h->host->inc, CARRIER_WINDOW,
 			  &carrier_ops, h, &h->carrier);
-	if (err)
+	if (!err)
+		carrier_set_workers(h->carrier, h->host->workers);
+	else
 		log_error("hand-off: worker %u cannot listen on port %u of the management address: %s: its requests are proxied",
 			  h->w->id, at.port, strerror(-err));
 }

@@ -29,7 +29,7 @@ struct worker;
 
 /* --- The process's: main thread ------------------------------------------------------------------------------- */
 struct handoff_host_conf {
-	uint16_t self;
+	uint16_t self, workers;
 	const char *tls_dir, *pin_dir;
 	const char (*link)[IF_NAMESIZE]; /* data links */
 	size_t n_links;

@@ -34,7 +34,7 @@ struct app;
 struct orphan;
 
 struct handoff_host {
-	uint16_t self;
+	uint16_t self, workers;
 	uint64_t inc; /* of this process, random, not 0 */
 	char tls_dir[256];
 	pthread_mutex_t lock; /* of rows and orphans */

@@ -29,6 +29,7 @@ int handoff_host_open(const struct handoff_host_conf *conf, struct handoff_host 
 		if (getrandom(&host->inc, sizeof(host->inc), 0) < 0 && errno != EINTR)
 			abort();
 	host->self = conf->self;
+	host->workers = conf->workers;
 	snprintf(host->tls_dir, sizeof(host->tls_dir), "%s", conf->tls_dir);
 	pthread_mutex_init(&host->lock, NULL);
 	err = rows_open(conf->self, conf->pin_dir, conf->link, conf->n_links, &host->rows, why, why_len);

@@ -117,7 +117,7 @@ class Bed:
                      [{"name": "web-" + h, "backends": [{"host": h, "port": 8080}], "slow_start": "0s"} for h in hosts] +
                      [{"name": "all", "policy": "affinity", "slow_start": "0s",
                        "backends": [{"host": h, "port": self.more.get("port", 7480)} for h in hosts]}] + self.more.get("pools", []),
-            "handoff": dict({"port": 7440}, **self.more.get("handoff", {})),
+            "handoff": self.more.get("handoff", {}),
         }
         return pop
 

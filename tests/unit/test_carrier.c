@@ -119,6 +119,7 @@ static int child_main(int port, uint64_t inc, bool holds, int told)
 	if (carrier_new(b, t, (struct sockaddr *)&at, sizeof(at), inc, CARRIER_WINDOW, &child_ops, &me, &me.c) ||
 	    carrier_peer(me.c, 1, (struct sockaddr *)&peer, sizeof(peer)))
 		return 1;
+	carrier_set_workers(me.c, 7);
 	port = carrier_port(me.c);
 	if (write(told, &port, sizeof(port)) != sizeof(port))
 		return 1;
@@ -246,6 +247,7 @@ static void test_letters(void **state)
 	assert_true(until(&ups, 1, 3000));
 	assert_int_equal(child_inc, 22);
 	assert_int_equal(carrier_inc(carrier, 2), 22);
+	assert_int_equal(carrier_workers(carrier, 2), 7);
 	l = offer(1, move_section_max(SECTION_TCP) + 1);
 	assert_int_equal(carrier_send(carrier, 2, &l), -EMSGSIZE);
 	/* Three windows of offers: what is refused for want of room is sent when room is there. */
