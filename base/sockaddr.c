@@ -95,11 +95,11 @@ const char *sockaddr_print(const struct sockaddr *addr, char out[SOCKADDR_TEXT_M
 
 int sockaddr_bound_port(int fd)
 {
-	struct sockaddr_storage at = { .ss_family = AF_UNSPEC };
+	struct sockaddr_in6 at = { .sin6_family = AF_UNSPEC };
 	socklen_t len = sizeof(at);
 
 	if (getsockname(fd, (struct sockaddr *)&at, &len))
 		return -errno;
 	/* The port is at the same place in both families. */
-	return ntohs(((const struct sockaddr_in *)(const void *)&at)->sin_port);
+	return ntohs(at.sin6_port);
 }

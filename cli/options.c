@@ -136,10 +136,11 @@ static int take(const struct verb *v, const struct cli_option *table, int argc, 
 	const char *a = argv[i], *equals = NULL, *value = NULL;
 	bool is_long = a[1] == '-';
 	const struct cli_option *o;
-	size_t len;
 	int used = 1, status;
 
 	if (is_long) {
+		size_t len;
+
 		a += 2;
 		equals = strchr(a, '=');
 		len = equals ? (size_t)(equals - a) : strlen(a);
@@ -147,7 +148,6 @@ static int take(const struct verb *v, const struct cli_option *table, int argc, 
 		if (!o)
 			o = find(common, a, len, 0);
 	} else {
-		len = 1;
 		o = find(table, NULL, 0, a[1]);
 		if (!o)
 			o = find(common, NULL, 0, a[1]);

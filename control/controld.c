@@ -71,7 +71,7 @@ static enum control_event_kind carry_out(struct controller *c, struct control_ac
 	} else {
 		for (i = 0; i < a->n_records; i++)
 			len += a->record[i].len;
-		all = malloc(len);
+		all = malloc(len ? len : 1);
 		for (len = 0, i = 0; all && i < a->n_records; i++) {
 			memcpy(all + len, a->record[i].data, a->record[i].len);
 			len += a->record[i].len;

@@ -277,9 +277,7 @@ void follower_answer(struct follower_question *q, json_t *answer)
 			;
 	}
 	if (l && l->up && l->generation == q->generation && text && out) {
-		put64(out, q->id);
-		memcpy(out + 8, text, n);
-		session_send(l->session, WIRE_ANSWER, out, 8 + n);
+		session_send(l->session, WIRE_ANSWER, out, put_numbered(out, q->id, text, n));
 	}
 	free(out);
 	free(text);

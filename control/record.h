@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "lb/table.h"
 
@@ -112,6 +113,13 @@ static inline void put64(uint8_t *p, uint64_t v)
 {
 	put32(p, (uint32_t)(v >> 32));
 	put32(p + 4, (uint32_t)v);
+}
+/* A question, or its answer: a number, then text to the end of the message. */
+static inline size_t put_numbered(uint8_t *p, uint64_t number, const char *text, size_t n)
+{
+	put64(p, number);
+	memcpy(p + 8, text, n);
+	return 8 + n;
 }
 static inline uint16_t get16(const uint8_t *p)
 {

@@ -369,8 +369,7 @@ void server_ask(struct controller *c, json_t *question, bool switches, uint16_t 
 	q->request = r;
 	q->switches = switches;
 	q->answers = json_object();
-	put64(bytes, q->id);
-	memcpy(bytes + 8, text, n);
+	put_numbered(bytes, q->id, text, n);
 	for (i = 0; switches && i < pop->n_switches; i++)
 		ask_one(q, ROLE_SWITCH, pop->switches[i].id, bytes, 8 + n);
 	for (i = 0; i < pop->n_hosts; i++)
@@ -413,10 +412,17 @@ int server_start(struct controller *c, char *why, size_t why_len)
 
 void server_stop(struct controller *c)
 {
-	while (c->inquiries)
-		inquiry_end(c->inquiries);
-	while (c->peers)
-		peer_remove(c->peers);
+	struct inquiry *q;
+	struct peer *p;
+
+	while ((q = c->inquiries)) {
+		c->inquiries = q->next;
+		inquiry_end(q);
+	}
+	while ((p = c->peers)) {
+		c->peers = p->next;
+		peer_remove(p);
+	}
 	if (c->listener)
 		session_listener_free(c->listener);
 	c->listener = NULL;

@@ -118,7 +118,7 @@ static int store_append(struct log *l, const struct log_bytes *record, size_t n,
 	err = zero_ahead(s, s->end + (off_t)len + 4);
 	if (err)
 		return failed(s, err, "cannot extend the log");
-	buf = malloc(len);
+	buf = malloc(len ? len : 1);
 	if (!buf)
 		return -ENOMEM;
 	for (len = 0, i = 0; i < n; i++) {

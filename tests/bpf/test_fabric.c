@@ -74,7 +74,7 @@ static uint8_t frames[FRAMES][PROOF_FRAME_LEN];
 static uint32_t frame_bucket[FRAMES];
 
 static const struct fabric_ops *const every[] = { &fabric_netlink, &fabric_xdp };
-#define each_fabric(ops) for (size_t at_ = 0; at_ < 2 && (ops = every[at_], true); at_++)
+#define each_fabric(ops) for (size_t at_ = 0; at_ < 2 && ((ops) = every[at_], true); at_++)
 
 __attribute__((format(printf, 1, 2))) static void sh(const char *fmt, ...)
 {

@@ -60,10 +60,10 @@ static void walks(int family, uint16_t port)
 	printf("IPv%d: %d moves of %d rounds, %llu + %llu bytes, worst round %llu ms; held %llu, egress dropped %llu, forwarded "
 	       "%llu, late %llu, dropped %llu\n",
 	       family == AF_INET ? 4 : 6, moved, done, (unsigned long long)c.got[0], (unsigned long long)c.got[1],
-	       (unsigned long long)worst, (unsigned long long)(a.kernel[FLOW_HELD] + b.kernel[FLOW_HELD]),
-	       (unsigned long long)(a.kernel[FLOW_HELD_EGRESS] + b.kernel[FLOW_HELD_EGRESS]),
-	       (unsigned long long)a.kernel[FLOW_FORWARDED], (unsigned long long)(a.late + b.late),
-	       (unsigned long long)(a.dropped + b.dropped));
+	       (unsigned long long)worst, (unsigned long long)a.kernel[FLOW_HELD] + b.kernel[FLOW_HELD],
+	       (unsigned long long)a.kernel[FLOW_HELD_EGRESS] + b.kernel[FLOW_HELD_EGRESS],
+	       (unsigned long long)a.kernel[FLOW_FORWARDED], (unsigned long long)a.late + b.late,
+	       (unsigned long long)a.dropped + b.dropped);
 	printf("over 50 ms: %llu rounds that moved (worst %llu ms), %llu that resumed (worst %llu); sent again %llu times, read again %llu, slipped %llu\n",
 	       (unsigned long long)c.moved.slow, (unsigned long long)c.moved.worst, (unsigned long long)c.refused.slow,
 	       (unsigned long long)c.refused.worst, (unsigned long long)c.resent, (unsigned long long)c.refreshed, (unsigned long long)c.slipped);

@@ -37,7 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size_t n = sizeof(begin) - 1;
 
 	decode((const char *)data, size);
-	memcpy(line, begin, n);
+	memcpy(line, begin, sizeof(begin));
 	memcpy(line + n, data, size);
 	memcpy(line + n + size, end, 1);
 	decode(line, n + size + 1);

@@ -134,7 +134,7 @@ static void add_addr(struct addr *set, unsigned *n, const char *text)
 static void print_counts(bool last)
 {
 	printf("{\"last\": %s, \"resets\": %llu, \"from_service\": %llu, \"from_client\": %llu, \"unrelated\": %llu}\n",
-	       last ? "true" : "false", (unsigned long long)(from_service + from_client), (unsigned long long)from_service,
+	       last ? "true" : "false", (unsigned long long)from_service + from_client, (unsigned long long)from_service,
 	       (unsigned long long)from_client, (unsigned long long)unrelated);
 	fflush(stdout);
 }

@@ -158,6 +158,11 @@ static void sorted_without_doubles(void **state)
 	assert_null(announcement_find(a, 0, &v4));
 }
 
+static bool same_row(const struct route_row *a, const struct route_row *b)
+{
+	return address_equal(&a->prefix, &b->prefix) && a->prefix_len == b->prefix_len && a->type == b->type && a->metric == b->metric;
+}
+
 static size_t apply(struct route_row *have, size_t n, const struct route_change *c)
 {
 	size_t i;
@@ -167,7 +172,7 @@ static size_t apply(struct route_row *have, size_t n, const struct route_change 
 		return n + 1;
 	}
 	for (i = 0; i < n; i++)
-		if (!memcmp(&have[i], &c->row, sizeof(have[i])))
+		if (same_row(&have[i], &c->row))
 			break;
 	assert_true(i < n); /* what is deleted was there */
 	have[i] = have[n - 1];
@@ -177,7 +182,7 @@ static size_t apply(struct route_row *have, size_t n, const struct route_change 
 static bool present(const struct route_row *have, size_t n, const struct address *a, uint32_t metric)
 {
 	while (n--)
-		if (!memcmp(&have[n].prefix, a, sizeof(*a)) && have[n].metric == metric && have[n].prefix_len == 32)
+		if (address_equal(&have[n].prefix, a) && have[n].metric == metric && have[n].prefix_len == 32)
 			return true;
 	return false;
 }

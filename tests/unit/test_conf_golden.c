@@ -20,11 +20,9 @@
 static char *expected_path(const char *path)
 {
 	size_t stem = strlen(path) - strlen("yaml");
-	char *p = calloc(1, stem + sizeof("err"));
+	char *p = NULL;
 
-	assert_non_null(p);
-	memcpy(p, path, stem);
-	memcpy(p + stem, "err", sizeof("err"));
+	assert_true(asprintf(&p, "%.*serr", (int)stem, path) > 0);
 	return p;
 }
 

@@ -71,8 +71,7 @@ static void test_text(void **state)
 {
 	static const char *const lines[] = {
 		"# HELP baton_moves_total Moves of buckets, \"quoted\" and \\\\ and\\na new line.\n# TYPE baton_moves_total counter\n",
-		"\nbaton_moves_total{host=\"a\\\"b\\\\c\\nd\",why=\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd "
-		"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd é\"} 42\n",
+		"\nbaton_moves_total{host=\"a\\\"b\\\\c\\nd\",why=\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd \xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd é\"} 42\n",
 		"\nbaton_moves_total{host=\"\",why=\"drain\"} 1e+18\n",
 		"\nbaton_weight{kind=\"nan\"} NaN\n",
 		"\nbaton_weight{kind=\"inf\"} +Inf\n",

@@ -40,7 +40,8 @@ struct world {
 	struct flow flow[FLOWS];
 	struct proof proof[HOSTS_MAX + 1];
 	bool dead[HOSTS_MAX + 1];
-	unsigned hosts, lost, checks, detours, ended, moves;
+	uint16_t hosts;
+	unsigned lost, checks, detours, ended, moves;
 	bool hasty_steps, hasty_ends; /* the controls */
 };
 
@@ -215,7 +216,7 @@ static void run(struct world *w, unsigned number, bool hasty_steps, bool hasty_e
 
 	memset(w, 0, sizeof(*w));
 	seed = 88172645463325252ull + number * 104729;
-	w->hosts = 2 + rnd(HOSTS_MAX - 1);
+	w->hosts = (uint16_t)(2 + rnd(HOSTS_MAX - 1));
 	w->hasty_steps = hasty_steps;
 	w->hasty_ends = hasty_ends;
 	assert_int_equal(table_init(&w->t, BUCKETS), 0);

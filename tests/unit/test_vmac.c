@@ -41,7 +41,9 @@ static void triples(void **state)
 	(void)state;
 	for (a = 1; a <= 40; a++) {
 		for (b = 0; b <= 40; b++) {
-			for (c = 0; c <= (b ? 40 : 0); c++) {
+			const uint16_t most = b ? 40 : 0;
+
+			for (c = 0; c <= most; c++) {
 				struct triple t = { { a, b, c } };
 
 				if (b != a && c != a && (!c || c != b))

@@ -335,9 +335,9 @@ static void namespaces_end_with_all_in_them(void **state)
 	assert_int_equal(references(), 0);
 }
 
-#define ON(shape, f) cmocka_unit_test_prestate_setup_teardown(f, setup, teardown, (void *)(uintptr_t)&shape)
+#define ON(shape, f) cmocka_unit_test_prestate_setup_teardown(f, setup, teardown, (void *)(uintptr_t)&(shape))
 #define DEVICE(shape) \
-	{ "on_a_" #shape, detours_answers_and_delivers, setup, teardown, (void *)(uintptr_t)&shape }
+	{ "on_a_" #shape, detours_answers_and_delivers, setup, teardown, (void *)(uintptr_t)&(shape) }
 
 int main(void)
 {
