@@ -265,6 +265,7 @@ static int all_drains(struct demo *d, struct outcome *o, unsigned *n_drains)
 	if (!demo_pump(d, SETTLE_MS) || wait_rest(d))
 		return -1;
 	o->drains = toll_now(d);
+	demo_causes(d, o->causes, sizeof(o->causes));
 	o->answered = d->brief.ok - answered;
 	o->due = (uint64_t)((demo_now_s() - begun) * RATE);
 	o->least_open = d->lasting.least_open;

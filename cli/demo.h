@@ -61,6 +61,7 @@ struct demo_load {
 	uint64_t requests, ok, failed, connections, tls, open, broken, p99_ms;
 	uint64_t least_open, most_in_second;
 	double second_s; /* when the second began that most_in_second is of; 0: begin anew */
+	json_t *causes; /* of what failed: counts by what was said, as load.c has them; NULL: nothing was heard yet */
 	struct demo_heard heard;
 };
 
@@ -124,6 +125,7 @@ struct outcome {
 	uint64_t answers[DEMO_ANSWERS]; /* until the control began */
 	bool handoff;
 	double seconds;
+	char causes[240];	/* of what failed until the control began, as words */
 	char why[600];		/* it is no proof; empty: it is one */
 };
 
@@ -146,6 +148,7 @@ void demo_witnesses_begin(struct demo *d); /* from now on all three must be well
 bool demo_witnesses_well(struct demo *d);
 bool demo_witnesses_end(struct demo *d); /* tells them to end; false, and a message, if one was unwell to its last word */
 void demo_least_open(struct demo_load *l, double now); /* at each of its counts */
+void demo_causes(const struct demo *d, char *out, size_t size); /* why requests failed so far; empty: none did */
 
 /* demo_view.c */
 void demo_draw(struct demo *d, bool now);

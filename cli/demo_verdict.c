@@ -22,6 +22,8 @@ void demo_print_table(const struct demo *d, const struct outcome *o, unsigned n_
 	printf("\n%-34s %12s %12s\n", "", "with detours", "the control");
 	printf("%-34s %12llu %12llu\n", "requests", (unsigned long long)o->drains.requests, (unsigned long long)o->control.requests);
 	printf("%-34s %12llu %12llu\n", "failed", (unsigned long long)o->drains.failed, (unsigned long long)o->control.failed);
+	if (*o->causes)
+		printf("  %s\n", o->causes);
 	printf("%-34s %12llu %12llu\n", "long connections", (unsigned long long)o->drains.connections,
 	       (unsigned long long)o->control.connections);
 	printf("%-34s %12llu %12llu\n", "connections over TLS 1.3", (unsigned long long)o->drains.tls, (unsigned long long)o->control.tls);
@@ -67,6 +69,8 @@ int demo_write_json(const struct demo *d, const struct outcome *o, unsigned n_dr
 	json_object_set_new(root, "detour_share", json_real(detour_share(o)));
 	if (o->handoff)
 		json_object_set_new(root, "handoffs", demo_answers_json(d, o->answers));
+	if (*o->causes)
+		json_object_set_new(root, "causes", json_string(o->causes));
 	json_object_set_new(root, "control", toll_json(&o->control));
 	json_object_set_new(root, "seconds", json_real(o->seconds));
 	json_object_set_new(root, "passed", json_boolean(passed));
@@ -101,8 +105,9 @@ bool demo_proven(struct outcome *o)
 
 	o->why[0] = 0;
 	if (t->failed || t->broken || t->resets)
-		unproven(o, "something broke in the drains: %llu failed, %llu long connections broken, %llu resets",
-			 (unsigned long long)t->failed, (unsigned long long)t->broken, (unsigned long long)t->resets);
+		unproven(o, "something broke in the drains: %llu failed, %llu long connections broken, %llu resets%s%s%s",
+			 (unsigned long long)t->failed, (unsigned long long)t->broken, (unsigned long long)t->resets, *o->causes ? " (" : "",
+			 o->causes, *o->causes ? ")" : "");
 	if (o->answered * 5 < o->due * 4)
 		unproven(o, "%llu short requests were answered, %llu were due: too little load to prove anything",
 			 (unsigned long long)o->answered, (unsigned long long)o->due);

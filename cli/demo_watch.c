@@ -214,6 +214,8 @@ void demo_load_line(void *ctx, const char *text)
 	l->open = (uint64_t)number_of(o, "open");
 	l->broken = (uint64_t)number_of(o, "broken");
 	l->p99_ms = (uint64_t)number_of(o, "p99_ms");
+	json_decref(l->causes);
+	l->causes = json_incref(json_object_get(o, "causes"));
 	heard_now(&l->heard, o);
 	demo_least_open(l, l->heard.at_s);
 	json_decref(o);

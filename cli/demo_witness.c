@@ -76,6 +76,25 @@ bool demo_witnesses_end(struct demo *d)
  * Of each second the most that were open at one of the load's words; of all seconds the least.  So the only dips forgiven
  * are those shorter than a second: the load runs behind for a moment, finds that many lives ended meanwhile, and opens as many.
  */
+void demo_causes(const struct demo *d, char *out, size_t size)
+{
+	const json_t *of[] = { d->brief.causes, d->lasting.causes };
+	size_t len = 0;
+
+	*out = 0;
+	for (size_t i = 0; i < 2; i++) {
+		const char *what;
+		json_t *n;
+
+		json_object_foreach((json_t *)(uintptr_t)of[i], what, n) {
+			len += (size_t)snprintf(out + len, size - len, "%s%s %s %lld times", len ? ", " : "", i ? "long" : "short", what,
+						(long long)json_integer_value(n));
+			if (len >= size)
+				return;
+		}
+	}
+}
+
 void demo_least_open(struct demo_load *l, double now)
 {
 	if (l->second_s <= 0) {

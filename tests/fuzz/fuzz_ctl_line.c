@@ -32,14 +32,14 @@ static void decode(const char *line, size_t size)
 /* jansson is not instrumented, so the fuzzer cannot find its way into an object: the bytes are tried inside one too. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const char begin[] = "{\"verb\":\"show\",\"x\":", end[] = "}";
-	char *line = malloc(sizeof(begin) + size + sizeof(end));
+	static const char begin[] = "{\"verb\":\"show\",\"x\":";
+	char *line = malloc(sizeof(begin) + size + 1);
 	size_t n = sizeof(begin) - 1;
 
 	decode((const char *)data, size);
 	memcpy(line, begin, sizeof(begin));
 	memcpy(line + n, data, size);
-	memcpy(line + n + size, end, 1);
+	line[n + size] = '}';
 	decode(line, n + size + 1);
 	free(line);
 	return 0;

@@ -14,7 +14,8 @@
  * With --tls-share a part of the connections speaks TLS 1.3, to a port of its own, and verifies the certificate.
  *
  * Every body byte is checked: the servers hold a file whose bytes follow from their offset.  Each end
- * of a connection is classified; one JSON object a line on stdout says how things stand.  SIGTERM: no new
+ * of a connection is classified, and what failed is counted by where it was and what was said ("causes", say
+ * "connecting: ENETUNREACH"); one JSON object a line on stdout says how things stand.  SIGTERM: no new
  * connections, what is open is left uncounted, a last line, exit 0 if nothing failed.
  */
 #include <arpa/inet.h>
@@ -38,14 +39,15 @@
 #include <unistd.h>
 
 enum { FILE_BYTES = 1 << 20, PIECE_BYTES = 600, SHORT_BYTES = 1024, HEAD_MAX = 1023, HOSTS = 64, SOURCES_MAX = 16 };
-enum { LATENCY_MS_MAX = 4096, CONNS_MAX = 8192, KEPT_REQUESTS = 20, PIECE_EVERY_MS = 250 };
+enum { CAUSES_MAX = 32, LATENCY_MS_MAX = 4096, CONNS_MAX = 8192, KEPT_REQUESTS = 20, PIECE_EVERY_MS = 250 };
 
 #define HOST_NAME "www.example"
 
 enum kind { KIND_ONCE_SERVER_CLOSES, KIND_ONCE_WE_CLOSE, KIND_KEPT, KIND_DOWNLOAD, KIND_PIECES };
 enum state { STATE_CONNECTING, STATE_HEAD, STATE_BODY, STATE_EOF, STATE_IDLE, STATE_HANDSHAKE, STATE_CLOSING };
-enum fault { FAULT_REFUSED, FAULT_CONNECT, FAULT_RESET, FAULT_TIMEOUT, FAULT_WRONG_BYTE, FAULT_PREMATURE, FAULT_STATUS, FAULTS };
-static const char *const fault_name[FAULTS] = { "refused", "connect_timeout", "reset", "timeout", "wrong_byte", "premature_end", "status" };
+enum fault { FAULT_REFUSED, FAULT_UNREACHABLE, FAULT_CONNECT, FAULT_RESET, FAULT_TIMEOUT, FAULT_WRONG_BYTE, FAULT_PREMATURE, FAULT_STATUS, FAULTS };
+static const char *const state_name[] = { "connecting", "head", "body", "end", "idle", "handshake", "closing" };
+static const char *const fault_name[FAULTS] = { "refused", "unreachable", "connect_timeout", "reset", "timeout", "wrong_byte", "premature_end", "status" };
 
 struct conn {
 	int fd;
@@ -81,6 +83,10 @@ static struct {
 
 static struct {
 	uint64_t connections, established, secured, finished, requests, ok, failed, broken, bytes;
+	struct {
+		char what[48];
+		uint64_t n;
+	} cause[CAUSES_MAX]; /* the last is for what has no room */
 	uint64_t fault[FAULTS], broken_by_host[HOSTS], ok_by_host[HOSTS], latency[LATENCY_MS_MAX];
 } count;
 
@@ -182,9 +188,30 @@ static ssize_t conn_get(struct conn *c, char *data, size_t len)
 	return -1;
 }
 
-/* The end that must not be.  A connection that was never established has failed; any other is broken. */
-static void conn_fault(struct conn *c, enum fault f, uint64_t now)
+/* By where the connection was, and the kernel's word if it has said one, else ours; that word. */
+static const char *count_cause(const struct conn *c, enum fault f, int err)
 {
+	const char *name = err ? strerrorname_np(err) : fault_name[f];
+	char what[sizeof(count.cause[0].what)];
+	unsigned i;
+
+	snprintf(what, sizeof(what), "%s: %s", state_name[c->state], name ? name : "?");
+	for (i = 0; i < CAUSES_MAX - 1 && count.cause[i].n && strcmp(count.cause[i].what, what); i++)
+		;
+	snprintf(count.cause[i].what, sizeof(what), "%s", i < CAUSES_MAX - 1 ? what : "others");
+	count.cause[i].n++;
+	return name ? name : "?";
+}
+
+static enum fault connect_fault(int err)
+{
+	return err == ECONNREFUSED ? FAULT_REFUSED : err == ETIMEDOUT ? FAULT_CONNECT : FAULT_UNREACHABLE;
+}
+
+/* The end that must not be.  A connection that was never established has failed; any other is broken.  err: an errno, or 0. */
+static void conn_fault(struct conn *c, enum fault f, int err, uint64_t now)
+{
+	const char *said = count_cause(c, f, err);
 	struct sockaddr_in6 sa = { 0 };
 	socklen_t len = sizeof(sa);
 	char text[INET6_ADDRSTRLEN] = "?";
@@ -207,8 +234,8 @@ static void conn_fault(struct conn *c, enum fault f, uint64_t now)
 		count.broken_by_host[c->host]++;
 	}
 	if (fault_file) {
-		fprintf(fault_file, "%llu %s %s.%u host=h%u kind=%d state=%d age_ms=%llu silent_ms=%llu requests=%u received=%llu left=%llu\n",
-			(unsigned long long)now, fault_name[f], text, port, c->host, (int)c->kind, (int)c->state,
+		fprintf(fault_file, "%llu %s %s.%u said=%s host=h%u kind=%d state=%d age_ms=%llu silent_ms=%llu requests=%u received=%llu left=%llu\n",
+			(unsigned long long)now, fault_name[f], text, port, said, c->host, (int)c->kind, (int)c->state,
 			(unsigned long long)(now - c->began_ms), (unsigned long long)(now - c->progress_ms), c->requests,
 			(unsigned long long)c->received, (unsigned long long)c->left);
 		fflush(fault_file);
@@ -246,8 +273,9 @@ static void conn_ask(struct conn *c, uint64_t now)
 	c->head_len = 0;
 	c->asked_ms = c->progress_ms = now;
 	/* A request fits any send buffer; what cannot be written at all has been reset. */
+	errno = 0;
 	if (conn_put(c, request, (size_t)n) != n)
-		conn_fault(c, FAULT_RESET, now);
+		conn_fault(c, FAULT_RESET, errno, now);
 }
 
 static SSL *tls_new(int fd)
@@ -309,7 +337,7 @@ static void conn_open(enum kind kind, uint64_t now)
 	ev.data.ptr = c;
 	epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &ev);
 	if (err && err != EINPROGRESS)
-		conn_fault(c, FAULT_CONNECT, now);
+		conn_fault(c, connect_fault(err), err, now);
 }
 
 /* The answer is complete. */
@@ -370,12 +398,12 @@ static bool conn_body(struct conn *c, const char *data, size_t len, uint64_t now
 	size_t i;
 
 	if (len > c->left) {
-		conn_fault(c, FAULT_WRONG_BYTE, now);
+		conn_fault(c, FAULT_WRONG_BYTE, 0, now);
 		return false;
 	}
 	for (i = 0; i < len; i++)
 		if ((uint8_t)data[i] != pattern(c->offset + i)) {
-			conn_fault(c, FAULT_WRONG_BYTE, now);
+			conn_fault(c, FAULT_WRONG_BYTE, 0, now);
 			return false;
 		}
 	c->offset += len;
@@ -397,7 +425,7 @@ static void conn_read(struct conn *c, uint64_t now)
 		if (n < 0 && errno == EAGAIN)
 			return;
 		if (n < 0) {
-			conn_fault(c, errno == ETIMEDOUT ? FAULT_TIMEOUT : errno == ENODATA ? FAULT_PREMATURE : FAULT_RESET, now);
+			conn_fault(c, errno == ETIMEDOUT ? FAULT_TIMEOUT : errno == ENODATA ? FAULT_PREMATURE : FAULT_RESET, errno, now);
 			return;
 		}
 		if (n == 0) {
@@ -405,7 +433,7 @@ static void conn_read(struct conn *c, uint64_t now)
 			if (c->state == STATE_EOF || c->state == STATE_CLOSING || (c->state == STATE_IDLE && c->kind == KIND_KEPT))
 				conn_finish(c);
 			else
-				conn_fault(c, FAULT_PREMATURE, now);
+				conn_fault(c, FAULT_PREMATURE, 0, now);
 			return;
 		}
 		count.bytes += (uint64_t)n;
@@ -418,13 +446,13 @@ static void conn_read(struct conn *c, uint64_t now)
 			c->head_len = had;
 			done = conn_head(c, &head_bytes);
 			if (done < 0) {
-				conn_fault(c, FAULT_STATUS, now);
+				conn_fault(c, FAULT_STATUS, 0, now);
 				return;
 			}
 			if (done && had > head_bytes && !conn_body(c, c->head + head_bytes, had - head_bytes, now))
 				return;
 		} else if (c->state != STATE_BODY) {
-			conn_fault(c, FAULT_WRONG_BYTE, now); /* bytes that nobody asked for */
+			conn_fault(c, FAULT_WRONG_BYTE, 0, now); /* bytes that nobody asked for */
 			return;
 		} else if (!conn_body(c, buf, (size_t)n, now)) {
 			return;
@@ -449,7 +477,7 @@ static void conn_handshake(struct conn *c, uint64_t now)
 		return;
 	if (err == SSL_ERROR_SSL)
 		fprintf(stderr, "load: handshake: %s\n", ERR_reason_error_string(ERR_peek_error()));
-	conn_fault(c, err == SSL_ERROR_SYSCALL && errno ? FAULT_RESET : FAULT_PREMATURE, now);
+	conn_fault(c, err == SSL_ERROR_SYSCALL && errno ? FAULT_RESET : FAULT_PREMATURE, err == SSL_ERROR_SYSCALL ? errno : 0, now);
 }
 
 static void conn_event(struct conn *c, uint64_t now)
@@ -468,7 +496,7 @@ static void conn_event(struct conn *c, uint64_t now)
 	}
 	getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &err, &len);
 	if (err) {
-		conn_fault(c, err == ECONNREFUSED ? FAULT_REFUSED : FAULT_CONNECT, now);
+		conn_fault(c, connect_fault(err), err, now);
 		return;
 	}
 	count.established++;
@@ -493,7 +521,7 @@ static void tick(uint64_t now)
 		if (c->state == STATE_IDLE && now >= c->next_ms)
 			conn_ask(c, now);
 		else if (c->state != STATE_IDLE && now - c->progress_ms > opt.timeout_ms)
-			conn_fault(c, c->state == STATE_CONNECTING ? FAULT_CONNECT : FAULT_TIMEOUT, now);
+			conn_fault(c, c->state == STATE_CONNECTING ? FAULT_CONNECT : FAULT_TIMEOUT, 0, now);
 	}
 }
 
@@ -562,6 +590,10 @@ static void print_counts(uint64_t begun, uint64_t now, bool last)
 	       (unsigned long long)count.broken, (unsigned long long)count.bytes, latency_percentile(0.5), latency_percentile(0.99));
 	for (i = 0; i < FAULTS; i++)
 		printf(", \"%s\": %llu", fault_name[i], (unsigned long long)count.fault[i]);
+	printf(", \"causes\": {");
+	for (i = 0; i < CAUSES_MAX && count.cause[i].n; i++)
+		printf("%s\"%s\": %llu", i ? ", " : "", count.cause[i].what, (unsigned long long)count.cause[i].n);
+	printf("}");
 	print_by_host("broken_by_host", count.broken_by_host);
 	print_by_host("ok_by_host", count.ok_by_host);
 	print_by_host("open_by_host", open_by_host);

@@ -147,7 +147,7 @@ class Load:
         """Nothing failed, nothing broke, no reset was seen, and there was load all the while."""
         self.went_on()
         f = self.faults()
-        check(not f, "%d faults, the first: %s", len(f), f[0] if f else "")
+        check(not f, "%d faults (%s), the first: %s", len(f), {n: self.now(n)["causes"] for n in self.children if n != "wiretap"}, f[0] if f else "")
         for name in ("short", "long"):
             if name in self.children:
                 n = self.now(name)
