@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """baton-l7d on every host, each in front of all hosts' nginx: what a host's drain means for those who use its server."""
+import os
+import re
 import subprocess
 import time
 
 from bed import check, options, wait
-from plan import VIP4
+from plan import VIP4, VIP6, WEB_PORT
 
 
 @options(front_ends=True)
@@ -42,3 +44,48 @@ def test_drain_waits_for_what_neighbours_get_from_its_server(bed):
     heads = [d.communicate(timeout=20)[0] for d in downloads]
     check(all(h.endswith("206 %d\n" % size) for h in heads), "a download broke: %s", heads)
     check(any("X-Host: h1" in h for h in heads), "none of them came from h1: nothing is shown")
+
+
+@options(front_ends=True)
+def test_clients_of_the_field(bed):
+    """curl, wrk, nghttp, h2load, openssl s_client and a WebSocket client, through routers, switches and front ends."""
+    ca, client = bed.machine.path("certs", "www.crt"), lambda *argv, **kw: bed.machine.run("client", [str(a) for a in argv], **kw)
+    vip6 = "[%s]" % VIP6
+    fetch = ["sh", "-c", 'curl -sS -r 0-999999 -w "%{stderr}%{http_version} %{http_code} " "$@" | sha256sum', "curl"]
+    want = bed.machine.run("h1", fetch + ["http://%s:%d/pattern" % (bed.plan.management("h1"), WEB_PORT)]).split()[-2]
+    for address in (VIP4, vip6):
+        for args in (["http://%s/pattern" % address], ["--http1.1", "-k", "https://%s/pattern" % address], ["--http2", "-k", "https://%s/pattern" % address]):
+            got = client(*fetch, *args)
+            check(want in got and " 206 " in got and got.startswith("2" if "--http2" in args else "1.1"), "%s: %s", args, got)
+    for scheme in ("http", "https"):
+        out = client("wrk", "-t", 2, "-c", 20, "-d", "1s", "%s://%s/short" % (scheme, VIP4))
+        check("Socket errors" not in out and "Non-2xx" not in out and int(re.search(r"(\d+) requests in", out)[1]) > 100, "wrk: %s", out)
+    out = client("nghttp", "-nsv", "https://%s/short" % VIP4, "https://%s/whoami" % VIP4)
+    check(out.count(":status: 200") == 2, "nghttp: %s", out[-500:])
+    out = client("h2load", "-n", 500, "-c", 5, "-m", 10, "https://%s/short" % VIP4)
+    check("500 succeeded, 0 failed" in out, "h2load: %s", out)
+    out = client("openssl", "s_client", "-connect", VIP4 + ":443", "-CAfile", ca, "-quiet", "-ign_eof",
+                 text="GET /whoami HTTP/1.1\r\nHost: www\r\nConnection: close\r\n\r\n")
+    check("HTTP/1.1 200 OK" in out and out.strip().split("\n")[-1] in bed.plan.hosts, "s_client: %s", out[-300:])
+
+
+@options(front_ends=True)
+def test_websockets(bed):
+    """An edge that gets a route to WebSocket servers by `baton apply`; over IPv4 and IPv6, plain and TLS."""
+    program, path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "websocket.py"), bed.machine.path("pop.yaml")
+    for h in bed.plan.hosts:
+        bed.machine.spawn(h, "websocket", ["python3", program, "serve", bed.plan.management(h), "8090"])
+    with open(path) as f:
+        text = f.read()
+    text = text.replace("routes: [", 'routes: [{path: /ws, pool: ws}, ').replace("pools:\n", "pools:\n  - name: ws\n    backends: [%s]\n" % ", ".join(
+        "{host: %s, port: 8090}" % h for h in bed.plan.hosts))
+    with open(path + ".new", "w") as f:
+        f.write(text)
+    ask = lambda address, port, ca, n: bed.machine.run("client", ["python3", program, "ask", address, str(port), ca, str(n)], check=False)
+    check("messages" not in ask(VIP4, 80, "-", 1), "the control: there is no such route yet")
+    bed.baton("apply", path + ".new", "--yes")
+    wait("the route to be in force", lambda: "1 messages" in ask(VIP4, 80, "-", 1), 10)
+    for address in (VIP4, VIP6):
+        for port, ca in ((80, "-"), (443, bed.machine.path("certs", "www.crt"))):
+            got = ask(address, port, ca, 21)
+            check("21 messages" in got, "%s port %d: %s", address, port, got)
