@@ -9,12 +9,16 @@
 
 #include "lb/verdict.h"
 
-void datapath_explain_text(uint8_t action, uint8_t reason, uint16_t next, char *text, size_t len)
+void datapath_decision_text(const struct datapath_decision *d, const char *next, char *text, size_t len)
 {
-	if (action == VERDICT_DETOUR)
-		snprintf(text, len, "%s (%s) to host %u", verdict_action_name(action), verdict_reason_name(reason), next);
+	const char *action = verdict_action_name(d->action), *reason = verdict_reason_name(d->reason);
+
+	if (d->action != VERDICT_DETOUR)
+		snprintf(text, len, "%s (%s)", action, reason);
+	else if (next)
+		snprintf(text, len, "%s (%s) to %s", action, reason, next);
 	else
-		snprintf(text, len, "%s (%s)", verdict_action_name(action), verdict_reason_name(reason));
+		snprintf(text, len, "%s (%s) to host %u", action, reason, d->next);
 }
 
 const struct datapath_ops *datapath_open(enum datapath_kind kind, uint16_t self, const char *pin_dir, char *why,

@@ -34,6 +34,12 @@ struct datapath_watch {
 	bool seen;
 };
 
+/* What explain() says: of lb/verdict.h an action and a reason; the host that a detour goes to. */
+struct datapath_decision {
+	uint8_t action, reason;
+	uint16_t next;
+};
+
 struct datapath_ops {
 	const char *name; /* "ebpf", "module" */
 	/*
@@ -51,7 +57,7 @@ struct datapath_ops {
 	int (*watch)(struct datapath *d, const struct datapath_watch *w, size_t n); /* replaces the set */
 	int (*watched)(struct datapath *d, struct datapath_watch *w, size_t n);	    /* fills owner and seen */
 	/* What would be decided for a frame (explain); nothing is sent. */
-	int (*explain)(struct datapath *d, const void *frame, size_t len, const char *ifname, char *text, size_t text_len);
+	int (*explain)(struct datapath *d, const void *frame, size_t len, const char *ifname, struct datapath_decision *out);
 	/* detach: take it off every device and remove the pins; else it goes on without us. */
 	void (*close)(struct datapath *d, bool detach);
 };
@@ -70,7 +76,7 @@ bool datapath_fits(enum datapath_kind kind, const struct datapath_ops *in_use);
  */
 void datapath_take_off_other(const struct datapath_ops *in_use, uint16_t self, const char *pin_dir,
 			     const char (*ifname)[IF_NAMESIZE], size_t n);
-/* What explain() says of a verdict (lb/verdict.h); next: the host that a detour goes to. */
-void datapath_explain_text(uint8_t action, uint8_t reason, uint16_t next, char *text, size_t len);
+/* In words; next: the name of the host that a detour goes to, NULL: it is called by its id. */
+void datapath_decision_text(const struct datapath_decision *d, const char *next, char *text, size_t len);
 
 #endif

@@ -458,11 +458,10 @@ static int ebpf_watched(struct datapath *d, struct datapath_watch *w, size_t n)
 
 /* --- Explain ------------------------------------------------------------------------------------------ */
 
-static int ebpf_explain(struct datapath *d, const void *frame, size_t len, const char *ifname, char *text, size_t text_len)
+static int ebpf_explain(struct datapath *d, const void *frame, size_t len, const char *ifname, struct datapath_decision *out)
 {
 	struct __sk_buff ctx = { 0 };
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = (uint32_t)len, .repeat = 1);
-	uint32_t action, reason, next;
 	int err;
 
 	if (ifname && *ifname) { /* the device's network namespace is where sockets are looked for */
@@ -475,10 +474,9 @@ static int ebpf_explain(struct datapath *d, const void *frame, size_t len, const
 	err = bpf_prog_test_run_opts(bpf_program__fd(d->skel->progs.explain), &opts);
 	if (err)
 		return err;
-	action = opts.retval & 0xff;
-	reason = opts.retval >> 8 & 0xff;
-	next = opts.retval >> 16;
-	datapath_explain_text((uint8_t)action, (uint8_t)reason, (uint16_t)next, text, text_len);
+	out->action = opts.retval & 0xff;
+	out->reason = opts.retval >> 8 & 0xff;
+	out->next = (uint16_t)(opts.retval >> 16);
 	return 0;
 }
 

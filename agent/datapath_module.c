@@ -400,15 +400,10 @@ static int module_watched(struct datapath *d, struct datapath_watch *w, size_t n
 
 /* --- Explain ------------------------------------------------------------------------------------------------------ */
 
-struct explained {
-	uint8_t action, reason;
-	uint16_t next;
-};
-
 static int explain_cb(const struct nlmsghdr *nlh, void *data)
 {
 	struct attributes a = attributes_of(nlh);
-	struct explained *e = data;
+	struct datapath_decision *e = data;
 
 	if (!a.at[BATON_ATTR_ACTION] || !a.at[BATON_ATTR_REASON] || !a.at[BATON_ATTR_NEXT])
 		return MNL_CB_ERROR;
@@ -418,25 +413,19 @@ static int explain_cb(const struct nlmsghdr *nlh, void *data)
 	return MNL_CB_OK;
 }
 
-static int module_explain(struct datapath *d, const void *frame, size_t len, const char *ifname, char *text,
-			  size_t text_len)
+static int module_explain(struct datapath *d, const void *frame, size_t len, const char *ifname, struct datapath_decision *out)
 {
 	struct nlmsghdr *nlh = begin(d, d->family, BATON_CMD_EXPLAIN, NLM_F_ACK);
 	uint32_t index = ifname && *ifname ? if_nametoindex(ifname) : if_nametoindex("lo");
-	struct explained e = { 0, 0, 0 };
-	int err;
 
+	memset(out, 0, sizeof(*out));
 	if (!index)
 		return -ENODEV;
 	if (len > BATON_FRAME_MAX)
 		return -EMSGSIZE;
 	mnl_attr_put_u32(nlh, BATON_ATTR_IFINDEX, index);
 	mnl_attr_put(nlh, BATON_ATTR_FRAME, len, frame);
-	err = ask(d, nlh, explain_cb, &e);
-	if (err)
-		return err;
-	datapath_explain_text(e.action, e.reason, e.next, text, text_len);
-	return 0;
+	return ask(d, nlh, explain_cb, out);
 }
 
 static void module_close(struct datapath *d, bool detach)

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "lb/flow.h"
 #include "lb/link.h"
+#include "lb/verdict.h"
 
 #define FLOWS_DEFAULT 100
 #define FLOWS_MAX 10000
@@ -176,6 +177,7 @@ static json_t *explain(struct host *h, const struct view *v, json_t *question)
 	struct sought w;
 	uint32_t bucket;
 	int position = 0;
+	struct datapath_decision decided;
 	json_t *answer, *row;
 	struct flow f;
 
@@ -198,9 +200,16 @@ static json_t *explain(struct host *h, const struct view *v, json_t *question)
 	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", dst[0], dst[1], dst[2], dst[3], dst[4], dst[5]);
 	json_object_set_new(answer, "position", json_integer(position));
 	json_object_set_new(answer, "vmac", json_string(mac));
-	if (!h->datapath || h->ops->explain(h->datapath, frame, next_segment(frame, &w, dst, src),
-					    h->links.n ? h->links.link[0].ifname : "", text, sizeof(text)))
+	if (h->datapath && !h->ops->explain(h->datapath, frame, next_segment(frame, &w, dst, src),
+					    h->links.n ? h->links.link[0].ifname : "", &decided)) {
+		const struct host_conf *next = pop_host(v->pop, decided.next);
+
+		datapath_decision_text(&decided, next ? next->name : NULL, text, sizeof(text));
+		if (decided.action == VERDICT_DETOUR)
+			json_object_set_new(answer, "next", json_integer(decided.next));
+	} else {
 		snprintf(text, sizeof(text), "unknown: the data path does not answer");
+	}
 	f = host_flow(&w.key);
 	row = host_row_of(h, v, &f, text, sizeof(text));
 	if (row)

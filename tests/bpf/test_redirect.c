@@ -128,9 +128,11 @@ static void expect_explained(const struct fixture *x, int f, const struct frame 
 {
 	char text[128] = "", want[128];
 	enum verdict_reason reason = x->reason;
-	int err = datapath_ebpf.explain(path, frame->byte, frame->len, "v0", text, sizeof(text));
+	struct datapath_decision said;
+	int err = datapath_ebpf.explain(path, frame->byte, frame->len, "v0", &said);
 
 	assert_int_equal(err, 0);
+	datapath_decision_text(&said, NULL, text, sizeof(text));
 	/* `explain` asks the whole decision; the program takes the short way at rest. */
 	if (x->shape == SH_TCP && reason == REASON_AT_REST && x->flags == F_SYN)
 		reason = REASON_SYN;

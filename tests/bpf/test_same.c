@@ -118,12 +118,15 @@ static void look_at_wire(struct seen *s, int ms)
 static void watch_one(struct seen *s, const struct frame *f)
 {
 	struct counted before, after;
+	struct datapath_decision said;
 	int i, err;
 
 	memset(s, 0, sizeof(*s));
-	err = ops->explain(path, f->byte, f->len, "v0", s->text, sizeof(s->text));
+	err = ops->explain(path, f->byte, f->len, "v0", &said);
 	if (err)
 		snprintf(s->text, sizeof(s->text), "cannot be asked");
+	else
+		datapath_decision_text(&said, NULL, s->text, sizeof(s->text));
 	before = count_all();
 	send_frame(f);
 	look_at_wire(s, 12); /* the wire is a function call: what comes is there at once */

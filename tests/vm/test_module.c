@@ -88,15 +88,17 @@ static void test_answers_a_probe(void **state)
 static void test_explains(void **state)
 {
 	struct triple t = { { SELF, OTHER } };
+	struct datapath_decision said;
 	char text[128];
 	uint8_t f[128];
 	size_t n = segment(f, t, TCP_FLAG_BIT_ACK);
 
 	(void)state;
-	assert_int_equal(datapath_module.explain(path, f, n, "near", text, sizeof(text)), 0);
+	assert_int_equal(datapath_module.explain(path, f, n, "near", &said), 0);
+	datapath_decision_text(&said, NULL, text, sizeof(text));
 	assert_string_equal(text, "detour (detour_no_socket) to host 2");
-	assert_int_equal(datapath_module.explain(path, f, 5, "near", text, sizeof(text)), -EINVAL);
-	assert_int_equal(datapath_module.explain(path, f, n, "gone", text, sizeof(text)), -ENODEV);
+	assert_int_equal(datapath_module.explain(path, f, 5, "near", &said), -EINVAL);
+	assert_int_equal(datapath_module.explain(path, f, n, "gone", &said), -ENODEV);
 }
 
 #define MANY 3000 /* more than one message of either kind */
