@@ -11,8 +11,8 @@
 enum { STATE_ESTABLISHED = 1, STATE_SYN_RECV = 3, STATE_TIME_WAIT = 6, STATE_NEW_SYN_RECV = 12 }; /* include/net/tcp_states.h */
 
 #define TIME_WAIT_LEN_MS 60000
-#define QUIET_MS 300	     /* no probe to a socket that has sent or received data since */
-#define CLOSING_QUIET_MS 2000 /* nor, for this long, to one that is being closed */
+#define QUIET_MS 300	    /* no probe to a socket that has sent or received data since */
+#define ENDING_QUIET_MS 2000 /* nor, for this long, to one that is being closed, or may be when its request is answered */
 #define WORK_MS 100	 /* between two listings while something is unknown, and at least 4 times their cost */
 #define WORK_IDLE_MS 500 /* while nothing is */
 
@@ -366,16 +366,16 @@ static void finish_if_complete(struct proof *p, uint64_t now_ms)
 
 /*
  * A probe that reaches a peer which has just closed is answered with a reset: harmless, but seen on the
- * wire.  So a socket with traffic is left alone, since its traffic speaks for it, and one that is closing
- * is given time to do so.
+ * wire.  So a socket with traffic is left alone, since its traffic speaks for it, and one that is closing, or whose
+ * application has yet to answer and may close then, is given time to do so.
  */
 static bool can_be_probed(const struct tcp_iter_socket *s)
 {
 	if (s->state == STATE_SYN_RECV || s->state == STATE_NEW_SYN_RECV)
 		return false;
 	if (s->time_wait)
-		return s->state != STATE_TIME_WAIT && s->expires_ms + CLOSING_QUIET_MS <= TIME_WAIT_LEN_MS;
-	return s->idle_ms >= (s->state == STATE_ESTABLISHED ? QUIET_MS : CLOSING_QUIET_MS);
+		return s->state != STATE_TIME_WAIT && s->expires_ms + ENDING_QUIET_MS <= TIME_WAIT_LEN_MS;
+	return s->idle_ms >= (s->state == STATE_ESTABLISHED && !(s->flags & TCP_ITER_OWES) ? QUIET_MS : ENDING_QUIET_MS);
 }
 
 static bool send_probes(struct proof *p, uint64_t now_ms)

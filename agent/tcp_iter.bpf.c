@@ -69,6 +69,8 @@ static __always_inline void from_full(struct tcp_iter_socket *r, const struct tc
 		r->flags |= TCP_ITER_TIMESTAMPS;
 	if (tp->snd_una != tp->write_seq)
 		r->flags |= TCP_ITER_IN_FLIGHT;
+	if (received < sent)
+		r->flags |= TCP_ITER_OWES;
 	if (bpf_core_field_exists(struct tcp_sock___usec, tcp_usec_ts) &&
 	    BPF_CORE_READ_BITFIELD_PROBED((struct tcp_sock___usec *)tp, tcp_usec_ts))
 		r->flags |= TCP_ITER_USEC_TS;

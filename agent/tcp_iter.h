@@ -13,6 +13,7 @@
 #define TCP_ITER_TIMESTAMPS 1 /* the connection carries them */
 #define TCP_ITER_USEC_TS 2    /* in microseconds (kernel >= 6.7, per route) */
 #define TCP_ITER_IN_FLIGHT 4  /* sent and not acknowledged: the kernel itself makes the peer answer */
+#define TCP_ITER_OWES 8	      /* data came since data was last sent: the application has an answer to give */
 
 struct tcp_iter_socket {
 	__u8 family;	/* AF_INET or AF_INET6 */

@@ -18,6 +18,8 @@ static struct kernel {
 	unsigned from[SOCKETS], listings, probes;
 	uint16_t owner[SOCKETS];
 	bool blind; /* the watch sees nothing */
+	uint8_t flags;
+	uint32_t idle_ms;
 	int list_error;
 } kernel;
 
@@ -36,6 +38,8 @@ static int list(void *ctx, tcp_list_each *each, void *each_ctx)
 		if (kernel.listings >= kernel.from[i]) {
 			struct tcp_iter_socket s = socket_of(i);
 
+			s.flags = kernel.flags;
+			s.idle_ms = kernel.idle_ms ? kernel.idle_ms : s.idle_ms;
 			each(each_ctx, &s);
 		}
 	return kernel.list_error;
@@ -149,6 +153,29 @@ static void who_is_not_heard_is_unknown(void **state)
 	proof_free(p);
 }
 
+/* A probe that meets the end of a connection is answered with a reset: where an answer is due, it waits for it, but not for ever. */
+static void who_owes_an_answer_is_asked_later(void **state)
+{
+	const struct {
+		uint8_t flags;
+		uint32_t idle_ms;
+		bool asked;
+	} of[] = { { 0, 200, false }, { 0, 400, true }, { TCP_ITER_OWES, 400, false }, { TCP_ITER_OWES, 1900, false }, { TCP_ITER_OWES, 2100, true } };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(of) / sizeof(of[0]); i++) {
+		struct proof *p = begin((const unsigned[]){ 1, 1, 1, NEVER });
+		uint64_t now = 1000;
+
+		kernel.blind = true;
+		kernel.flags = of[i].flags;
+		kernel.idle_ms = of[i].idle_ms;
+		run(p, 30, &now);
+		assert_int_equal(kernel.probes > 0, of[i].asked);
+		proof_free(p);
+	}
+}
+
 /* A listing that fails is none: two must have succeeded. */
 static void a_listing_that_fails_does_not_count(void **state)
 {
@@ -174,6 +201,7 @@ int main(void)
 		cmocka_unit_test(a_socket_hides_from_the_first_listing),
 		cmocka_unit_test(a_socket_born_later_is_ours),
 		cmocka_unit_test(who_is_not_heard_is_unknown),
+		cmocka_unit_test(who_owes_an_answer_is_asked_later),
 		cmocka_unit_test(a_listing_that_fails_does_not_count),
 	};
 
