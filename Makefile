@@ -151,7 +151,7 @@ help:
 	@echo 'make bpf          eBPF programs under TEST_RUN   make netns       whole POPs in network namespaces [T=NAME]'
 	@echo "make model        the hand-off's protocol in spin: it holds, and fails without any one of its safeguards"
 	@echo 'make vm           the kernel module on two stock kernels, in VMs    make bench-kmod  module against eBPF'
-	@echo 'make vm-long      the same with rows and moves; a live POP changes its data path, eBPF to module and back, in a VM'
+	@echo 'make vm-long      the same with rows, moves and hand-off; a live POP changes its data path, eBPF to module and back, in a VM'
 	@echo 'make check-kasan  the module under KASAN, lockdep and kmemleak (builds a kernel once)'
 	@echo 'make san          unit tests, ASan and UBSan     make fuzz-short  every decoder, some seconds'
 	@echo 'make l7           layer 7 against real programs  make bench-http  against nginx and HAProxy, 6 minutes'
