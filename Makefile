@@ -141,7 +141,7 @@ JOBS ?= $(shell nproc)
 SUITES := unit golden model bpf vm netns l7 fuzz-short san
 AGAIN = $(MAKE) --no-print-directory
 
-.PHONY: help deps check unit golden model bpf vm netns l7 fuzz-short fuzz san fuzz-build tests-build demo vm-long check-kasan bench-l4 bench-kmod bench-http bench-handoff
+.PHONY: help deps check unit golden model bpf vm netns l7 fuzz-short fuzz san fuzz-build tests-build demo vm-long check-kasan bench-l4 bench-kmod bench-http bench-handoff handoff-long
 help:
 	@echo 'sudo make demo    install what is missing, build, raise a POP, drain all of it under load (4 minutes)'
 	@echo 'sudo make check   install what is missing, build, run every test (15 minutes)'
@@ -156,6 +156,7 @@ help:
 	@echo 'make san          unit tests, ASan and UBSan     make fuzz-short  every decoder, some seconds'
 	@echo 'make l7           layer 7 against real programs  make bench-http  against nginx and HAProxy, 6 minutes'
 	@echo '                                                 make bench-handoff  hand-off, to build/bench/handoff.json'
+	@echo 'make handoff-long 10^5 hand-offs, bodies to 1 GB, faults at every step of a move (25 minutes)'
 	@echo 'make fuzz         every decoder, S=600 seconds   make bench-l4    speed, to build/bench/l4.json'
 	@echo 'make lint         clang-tidy, gcc -fanalyzer, cppcheck, shellcheck, SPDX    make format'
 	@echo 'make man          build/man                      make install     DESTDIR= PREFIX=/usr'
@@ -206,6 +207,11 @@ netns: all
 l7: all
 	@$(SUMMARY) l7 $(RESULTS) --timeout 300 --jobs $(JOBS) \
 		$(call SEPARATE,tests/l7/test_handoff $(filter-out %/test_handoff,$(wildcard tests/l7/test_*)))
+
+# Of hand-off's tests what takes minutes: not a part of check.
+handoff-long: all
+	@$(SUMMARY) handoff-long $(RESULTS) --timeout 3000 tests/l7/test_handoff_load --long -- tests/l7/test_handoff_faults --long; late=$$?; \
+	 grep '^# ' $(RESULTS)/handoff-long.test_handoff_load.log; exit $$late
 
 san:
 	@$(AGAIN) SAN=1 SUITE=san RESULTS=$(RESULTS) unit
