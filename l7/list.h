@@ -44,6 +44,12 @@ static inline void link_out(struct link *l)
 	l->next = l->prev = NULL;
 }
 
+/* Where a walk goes on whose step may have taken others out, freed later: at `next`, or anew if that is no longer there. */
+static inline struct link *ring_onward(const struct link *head, struct link *next)
+{
+	return next->next ? next : head->next;
+}
+
 /* The first of a ring, out of it; NULL: it is empty. */
 static inline struct link *ring_take(struct link *head)
 {

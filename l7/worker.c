@@ -246,6 +246,7 @@ static void drain_removed(struct worker *w, const struct snapshot *old)
 		next = l->next;
 		if (!snapshot_edge(w->snapshot, c->edge->vip, c->edge->conf->port))
 			client_drain(c);
+		next = ring_onward(&w->clients, next);
 	}
 }
 
@@ -278,6 +279,7 @@ void worker_drain(struct worker *w)
 	for (i = w->clients.next; i != &w->clients; i = next) {
 		next = i->next;
 		client_drain(LINK_OF(i, struct client, link));
+		next = ring_onward(&w->clients, next);
 	}
 }
 
@@ -333,7 +335,8 @@ static bool close_clients(struct worker *w)
 		if (c->moving)
 			moving = true;
 		else
-			client_close(c);
+			client_close(c); /* who waited for what it had may get it now, and end too */
+		next = ring_onward(&w->clients, next);
 	}
 	return moving;
 }

@@ -177,6 +177,7 @@ void object_own_answer(struct exchange *x, const struct object_plan *plan)
 	char text[OBJECT_FIELDS_MAX + 64];
 	const char *why;
 
+	timer_stop(&x->timer); /* of its wait for room, if it had to */
 	x->connected_ns = worker_ns(x->w);
 	stats->requests++;
 	stats->answers[plan->status / 100]++;
