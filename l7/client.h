@@ -40,6 +40,7 @@ struct client {
 	uint16_t ingress;    /* host id of where the network brings its packets; 0: here */
 	uint32_t moves;
 	uint64_t octets;     /* that were transferred before it came here */
+	uint64_t came_ns;    /* its offer; 0: it began here */
 	uint32_t last_route; /* and backend, of the request before */
 	uint64_t last_backend;
 	size_t head_n;	     /* moving: of the request that it moves for, at the beginning of s.in */

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -155,6 +156,18 @@ void place_client_left(struct place *p)
 	client_left(c);
 	end_moving(p);
 	place_settle(p);
+}
+
+/* Not by the descriptor's end alone: a program that was asked whether it takes the connection has the descriptor too. */
+void place_reset(struct place *p)
+{
+	struct linger abort_it = { .l_onoff = 1, .l_linger = 0 };
+	struct sockaddr nobody = { .sa_family = AF_UNSPEC };
+	struct client *c = p->client;
+
+	if (connect(c->s.fd, &nobody, sizeof(nobody)))
+		setsockopt(c->s.fd, SOL_SOCKET, SO_LINGER, &abort_it, sizeof(abort_it));
+	client_close(c);
 }
 
 void place_app_ended(struct place *p)

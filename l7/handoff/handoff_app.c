@@ -49,13 +49,9 @@ static void missing(struct app *a, int err)
 
 static void reset(struct place *p)
 {
-	struct linger abort_it = { .l_onoff = 1, .l_linger = 0 };
-	struct client *c = p->client;
-
-	setsockopt(c->s.fd, SOL_SOCKET, SO_LINGER, &abort_it, sizeof(abort_it));
 	stats_inc(p->h->w->stats.moves_lost);
 	place_app_ended(p);
-	client_close(c);
+	place_reset(p);
 }
 
 static void app_down(struct app *a, int err)
@@ -77,6 +73,7 @@ static void app_down(struct app *a, int err)
 			reset(p);
 		else
 			place_app_ended(p);
+		next = ring_onward(&h->all, next);
 	}
 }
 

@@ -277,7 +277,7 @@ static uint8_t make_client(struct handoff *h, struct place *p, const struct move
 	c->s.tls = tls;
 	c->cid = p->cid;
 	c->ingress = p->ingress;
-	c->begun_ns = h->letter_ns;
+	c->begun_ns = c->came_ns = h->letter_ns;
 	take_history(c, &l->section[SECTION_HISTORY]);
 	flow_of(c, &p->flow);
 	if (take_bytes(&c->s.raw, &l->section[SECTION_RAW_IN]) || take_bytes(&c->s.in, &l->section[SECTION_HEAD]) ||

@@ -253,8 +253,8 @@ static void learn(const struct exchange *x, uint64_t octets)
 
 void handoff_answered(const struct exchange *x, int64_t length)
 {
-	if (x->mode == MODE_HANDOFF && x->owner->begun_ns)
-		stats_move(&x->w->stats, MOVE_PHASE_FIRST, x->answer_ns - x->owner->begun_ns);
+	if (x->mode == MODE_HANDOFF && x->owner->came_ns)
+		stats_move(&x->w->stats, MOVE_PHASE_FIRST, x->answer_ns - x->owner->came_ns);
 	if (length >= 0)
 		learn(x, (uint64_t)length);
 }

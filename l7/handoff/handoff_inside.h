@@ -149,6 +149,7 @@ struct place *place_find(struct handoff *h, uint64_t cid);
 struct place *place_new(struct handoff *h, uint64_t cid);
 void place_settle(struct place *p); /* after every event: may end it */
 void place_client_left(struct place *p); /* its client is not served here any more, and the host is its owner still */
+void place_reset(struct place *p); /* its client is reset, and closed */
 void place_app_ended(struct place *p); /* the program's connection is over */
 void end_moving(struct place *p);
 struct move_recv *place_tenure(const struct place *p); /* ours, of the connection; NULL: there is none */

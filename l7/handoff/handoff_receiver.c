@@ -3,7 +3,6 @@
 #include "l7/handoff/handoff_inside.h"
 
 #include <stdlib.h>
-#include <sys/socket.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -70,19 +69,16 @@ static void settle_own(struct handoff *h, const struct move_letter *l)
 static void end_client(struct handoff *h, uint64_t cid)
 {
 	struct place *p = place_find(h, cid);
-	struct client *c = p ? p->client : NULL;
-	struct linger abort_it = { .l_onoff = 1, .l_linger = 0 };
 
-	if (!c) {
+	if (!p || !p->client) {
 		if (p)
 			app_reset(p);
 		return;
 	}
 	log_warning("connection %016llx is reset: its ingress host %u sends its packets elsewhere", (unsigned long long)cid,
 		    p->ingress);
-	setsockopt(c->s.fd, SOL_SOCKET, SO_LINGER, &abort_it, sizeof(abort_it));
 	stats_inc(h->w->stats.moves_ended);
-	client_close(c);
+	place_reset(p);
 }
 
 void place_received(struct handoff *h, struct move_recv *r, const struct move_letter *l, uint16_t from,
