@@ -239,6 +239,7 @@ bool app_give(struct place *p, struct app *a, size_t head_len)
 	if (err) {
 		c->x->mode = MODE_PROXY;
 		c->x->reason = err == -EAGAIN ? REASON_BACKOFF : REASON_NO_SESSION;
+		stats_inc(p->h->w->stats.move_reasons[c->x->reason]);
 		end_moving(p);
 		return false; /* an ended session is noticed by its event */
 	}

@@ -22,14 +22,9 @@ static int quiet(enum libbpf_print_level level, const char *format, va_list args
 static struct bpf_link *attach(struct fault_bpf *b, pid_t pid, const char *function)
 {
 	LIBBPF_OPTS(bpf_uprobe_opts, o, .func_name = function);
-	char link[64], program[4096];
-	ssize_t n;
+	char program[64];
 
-	snprintf(link, sizeof(link), "/proc/%d/exe", pid);
-	n = readlink(link, program, sizeof(program) - 1);
-	if (n <= 0)
-		return NULL;
-	program[n] = 0;
+	snprintf(program, sizeof(program), "/proc/%d/exe", pid); /* also when its file has been replaced */
 	return bpf_program__attach_uprobe_opts(b->progs.at_entry, pid, program, 0, &o);
 }
 
