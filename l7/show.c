@@ -384,7 +384,7 @@ static void ask_connections(struct worker *w, struct gather *g)
 		snprintf(cid, sizeof(cid), "%016llx", (unsigned long long)c->cid);
 		json_array_append_new(
 			g->rows,
-			json_pack("{s:s, s:s, s:s, s:i, s:s, s:s, s:I, s:I, s:s, s:s, s:I, s:I, s:i, s:i, s:s}", "cid", cid, "client",
+			json_pack("{s:s, s:s, s:s, s:i, s:s, s:s, s:I, s:I, s:s, s:s, s:I, s:I, s:i, s:i, s:s, s:s}", "cid", cid, "client",
 				  endpoint_print(&peer, text), "vip", c->edge->vip, "port", c->edge->conf->port, "protocol",
 				  c->h2 ? "h2" : c->tunnel ? "tunnel" : "http/1.1", "tls", c->s.tls ? tls_version(c->s.tls) : "",
 				  "requests", (json_int_t)c->requests, "age_ms", (json_int_t)(now - c->since_ms), "state",
@@ -394,7 +394,7 @@ static void ask_connections(struct worker *w, struct gather *g)
 							       : "idle",
 				  "backend", c->x ? c->x->backend_text : "", "received", (json_int_t)c->s.received, "sent",
 				  (json_int_t)c->s.sent, "ingress", c->ingress ? c->ingress : handoff_self(w), "moves", (int)c->moves,
-				  "server_name", c->s.tls ? tls_server_name(c->s.tls) : ""));
+				  "server_name", c->s.tls ? tls_server_name(c->s.tls) : "", "alpn", c->s.tls ? tls_alpn(c->s.tls) : ""));
 	}
 }
 

@@ -79,6 +79,8 @@ static void describe(struct place *p, enum move_reason reason, struct move_lette
 		l->section[SECTION_TLS] = (struct move_bytes){ tls, RECORD_STATE_LEN };
 		l->section[SECTION_SNI] = (struct move_bytes){ (const uint8_t *)tls_server_name(s->tls),
 							       (uint32_t)strlen(tls_server_name(s->tls)) };
+		l->section[SECTION_ALPN] =
+			(struct move_bytes){ (const uint8_t *)tls_alpn(s->tls), (uint32_t)strlen(tls_alpn(s->tls)) };
 	}
 	l->section[SECTION_RAW_IN] = bytes_of(&s->raw);
 	l->section[SECTION_RAW_OUT] = bytes_of(&s->out);
@@ -209,7 +211,8 @@ static struct tls *take_tls(const struct move_letter *l)
 	struct tls *t = NULL;
 
 	if (!record_state_get(l->section[SECTION_TLS].p, l->section[SECTION_TLS].n, &state))
-		t = tls_import(&state, (const char *)l->section[SECTION_SNI].p, l->section[SECTION_SNI].n);
+		t = tls_import(&state, (const char *)l->section[SECTION_SNI].p, l->section[SECTION_SNI].n,
+			       (const char *)l->section[SECTION_ALPN].p, l->section[SECTION_ALPN].n);
 	OPENSSL_cleanse(&state, sizeof(state));
 	return t;
 }

@@ -44,10 +44,23 @@ struct tls {
 	struct hand *hand;	    /* NULL once it is done */
 	struct record_layer *layer; /* NULL before */
 	char *server_name;
-	char *failure; /* as the client */
+	const char *alpn; /* one of protocols[] */
+	char *failure;	  /* as the client */
 	uint16_t version;
 	bool h2, resumed, client;
 };
+
+static const char *const protocols[] = { "", "http/1.1", "h2" };
+
+static const char *protocol_of(const void *name, size_t n)
+{
+	size_t i;
+
+	for (i = 1; i < sizeof(protocols) / sizeof(protocols[0]); i++)
+		if (n == strlen(protocols[i]) && !memcmp(name, protocols[i], n))
+			return protocols[i];
+	return protocols[0];
+}
 
 /* --- certificates ------------------------------------------------------------------------------------------ */
 static int by_name(const void *a, const void *b)
@@ -362,7 +375,8 @@ static int take_over(struct tls *t, struct buffer *raw, struct buffer *out)
 	int err;
 
 	SSL_get0_alpn_selected(ssl, &alpn, &alpn_len);
-	t->h2 = alpn_len == 2 && !memcmp(alpn, "h2", 2);
+	t->alpn = protocol_of(alpn, alpn_len);
+	t->h2 = !strcmp(t->alpn, "h2");
 	t->resumed = SSL_session_reused(ssl);
 	t->version = (uint16_t)SSL_version(ssl);
 	name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
@@ -436,7 +450,7 @@ void tls_export(const struct tls *t, struct record_state *state)
 	record_export(t->layer, state);
 }
 
-struct tls *tls_import(const struct record_state *state, const char *server_name, size_t n_name)
+struct tls *tls_import(const struct record_state *state, const char *server_name, size_t n_name, const char *alpn, size_t n_alpn)
 {
 	struct tls *t = calloc(1, sizeof(*t));
 
@@ -444,6 +458,7 @@ struct tls *tls_import(const struct record_state *state, const char *server_name
 		return NULL;
 	t->version = state->version;
 	t->server_name = n_name ? strndup(server_name, n_name) : NULL;
+	t->alpn = protocol_of(alpn, n_alpn);
 	if (record_import(state, &t->layer)) {
 		tls_free(t);
 		return NULL;
@@ -464,6 +479,11 @@ bool tls_resumed(const struct tls *t)
 const char *tls_version(const struct tls *t)
 {
 	return t->version == 0x0304 ? "TLSv1.3" : t->version == 0x0303 ? "TLSv1.2" : "";
+}
+
+const char *tls_alpn(const struct tls *t)
+{
+	return t->alpn ? t->alpn : "";
 }
 
 const char *tls_server_name(const struct tls *t)

@@ -46,11 +46,12 @@ int tls_close_notify(struct tls *t, struct buffer *out);
 /* A connection moves: what its TLS is once the handshake is done (the caller wipes it), and TLS made from that; NULL: it
  * is no state of ours. */
 void tls_export(const struct tls *t, struct record_state *state);
-struct tls *tls_import(const struct record_state *state, const char *server_name, size_t n_name);
+struct tls *tls_import(const struct record_state *state, const char *server_name, size_t n_name, const char *alpn, size_t n_alpn);
 
 bool tls_is_h2(const struct tls *t); /* by ALPN */
 bool tls_resumed(const struct tls *t);
 const char *tls_version(const struct tls *t);
+const char *tls_alpn(const struct tls *t);	  /* "" without, or what was chosen is none that we know */
 const char *tls_server_name(const struct tls *t); /* "" without */
 
 #endif
