@@ -9,7 +9,8 @@
  *       CAP_BPF               maps and programs, on kernels that ask for it at each call
  *       CAP_NET_BIND_SERVICE  a listener, and an imported connection, binds the VIP's port, which is below 1024
  *     The main thread, which meets operators and controllers only, keeps CAP_PERFMON too (PRIVILEGE_LOADS) until hand-off's
- *     programs are loaded: they read kernel memory, and the verifier asks for that.
+ *     programs are loaded: they read kernel memory, and the verifier asks for that.  (Without hand-off it stays, for the
+ *     next configuration may bring that.)
  *  3. privilege_confine(), when the threads run: a filter of system calls for all of them.  What is not on its list fails
  *     with EPERM; what only an intruder calls (execve, ptrace, mount, modules, other processes' memory) ends the process.
  *
