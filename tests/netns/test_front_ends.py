@@ -67,6 +67,13 @@ def test_clients_of_the_field(bed):
     out = client("openssl", "s_client", "-connect", VIP4 + ":443", "-CAfile", ca, "-quiet", "-ign_eof",
                  text="GET /whoami HTTP/1.1\r\nHost: www\r\nConnection: close\r\n\r\n")
     check("HTTP/1.1 200 OK" in out and out.strip().split("\n")[-1] in bed.plan.hosts, "s_client: %s", out[-300:])
+    # What one front end has begun another resumes: their ticket keys come from the controller.  (A host's own connections to a VIP are
+    # its own front end's.)
+    session = bed.machine.path("session")
+    for host, how in (("h1", "-sess_out"), ("h2", "-sess_in"), ("h3", "-sess_in")):
+        out = bed.machine.run(host, ["openssl", "s_client", "-connect", VIP4 + ":443", "-ign_eof", how, session],
+                              text="GET /whoami HTTP/1.1\r\nHost: www\r\nConnection: close\r\n\r\n", check=False)
+        check("200 OK" in out and ("Reused, TLSv1.3" in out) == (how == "-sess_in"), "%s at %s: %s", how, host, out[-400:])
 
 
 @options(front_ends=True)
