@@ -3,9 +3,7 @@
  * A program that answers clients itself, on the connections that baton-l7d hands to it: TLS and all.
  *
  *	cc answer.c -lbaton-app -lcrypto -lpthread -o answer && ./answer /run/answer.sock
- *
  * and in pop.yaml, beside the `handoff` section:
- *
  *	pools: [{name: answers, backends: [{host: h1, port: 8080, socket: /run/answer.sock}]}]
  *
  * It says what it was asked, by whom; GET /N answers with N octets; what is posted comes back.  What cannot be handed to it
