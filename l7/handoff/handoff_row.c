@@ -149,6 +149,8 @@ void row_pass(struct place *p)
 	unsigned i;
 
 	sorting.state = ROW_HOLD;
+	if (sorting.deadline_ms == UINT64_MAX)
+		sorting.deadline_ms = monotonic_ms() + MOVE_PASSING_MS; /* no HOLD is for ever, should we end before the next step */
 	pthread_mutex_lock(&host->lock);
 	if (!rows_get(host->rows, &p->flow, &now) && now.cid == p->cid && !put_row(p, &sorting, false))
 		for (i = 0; i < PASSES; i++) {

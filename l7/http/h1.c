@@ -18,6 +18,8 @@
 #include "l7/tls/tls.h"
 #include "l7/http/trailer.h"
 
+#define PIPELINE_TURN 64 /* requests */
+
 static const struct front_ops front;
 static void next(struct client *c);
 
@@ -565,15 +567,29 @@ void h1_resume(struct client *c)
 	exchange_start(c->x);
 }
 
+/*
+ * Requests that are answered at once are begun one after the other, PIPELINE_TURN of them before others have their turn; and
+ * none before what was said so far has left, or the answers would pile up before a client that only asks.
+ */
 static void next(struct client *c)
 {
+	unsigned n = 0;
+
 	c->in_next = true;
-	while (!c->dead && !c->lingering && !c->x && c->s.in.data && begin(c))
-		stream_reopen(&c->s);
+	while (!c->dead && !c->lingering && !c->x && c->s.in.data && !c->s.writing) {
+		if (n++ == PIPELINE_TURN)
+			stream_await_write(&c->s);
+		else if (begin(c))
+			stream_reopen(&c->s);
+		else
+			break;
+	}
 	c->in_next = false;
 	if (c->dead || c->lingering)
 		return;
-	if (!c->x && c->s.eof) /* nothing more will come, and what there is is no request */
+	if (!c->x && c->s.in.data && c->s.writing)
+		await_client(c); /* h1_room() comes back here */
+	else if (!c->x && c->s.eof) /* nothing more will come, and what there is is no request */
 		client_linger(c);
 	else if (!c->x && !c->s.in.data) {
 		client_wait(c, WAIT_IDLE);
