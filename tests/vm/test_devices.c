@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "tests/vm/module_bed.h"
+#include "tests/vm/rounds.h"
 
 /* Of each: how it is made of `near` and `far`, what the module hangs on, and where the wire's other end is. */
 struct shape {
@@ -215,7 +216,7 @@ static void renamed_under_traffic(void **state)
 	int i;
 
 	(void)state;
-	for (i = 0; i < 5; i++) {
+	for (i = 0; i < rounds(4, 2); i++) {
 		expect_more();
 		shell("ip link set near down && ip link set near name nearer && ip link set nearer up");
 		expect_more();
@@ -231,14 +232,14 @@ static void removed_under_traffic(void **state)
 	int i;
 
 	(void)state;
-	for (i = 0; i < 10; i++) {
+	for (i = 0; i < rounds(5, 3); i++) {
 		attach_to("near.100");
 		expect_more();
 		shell("ip link del near.100");
 		shell("ip link add near.100 link near type vlan id 100 && ip link set near.100 up");
 	}
 	attach_to("near");
-	for (i = 0; i < 10; i++) {
+	for (i = 0; i < rounds(5, 3); i++) {
 		expect_more();
 		shell("ip link del near");
 		shell("ip link add near type veth peer name far && ip link set near up && ip link set far up");
@@ -255,7 +256,7 @@ static void moved_under_traffic(void **state)
 
 	(void)state;
 	shell("ip netns add elsewhere");
-	for (i = 0; i < 5; i++) {
+	for (i = 0; i < rounds(4, 2); i++) {
 		uint64_t before;
 
 		expect_more();
@@ -282,7 +283,7 @@ static void attached_and_detached_under_traffic(void **state)
 	int i;
 
 	(void)state;
-	for (i = 0; i < 100; i++) {
+	for (i = 0; i < rounds(100, 20); i++) {
 		assert_int_equal(datapath_module.set_devices(path, NULL, 0), 0);
 		attach_to("near");
 	}
@@ -297,7 +298,7 @@ static void namespaces_end_with_all_in_them(void **state)
 	int i, status, leaked;
 
 	(void)state;
-	for (i = 0; i < 40; i++) {
+	for (i = 0; i < rounds(24, 4); i++) {
 		pid_t pid = fork();
 
 		assert_true(pid >= 0);
@@ -317,22 +318,24 @@ static void namespaces_end_with_all_in_them(void **state)
 		}
 		assert_int_equal(waitpid(pid, &status, 0), pid);
 		assert_int_equal(status, 0);
-		if (i == 9) { /* by now the allocator has what it keeps */
+		if (i == 7) { /* by now the allocator has what it keeps */
 			sleep(2);
 			before = held_kb();
 		}
 	}
-	/* Namespaces are taken down in the background.  Were what the module has in each of the 30 left, it would be 7,680 KB. */
+	assert_int_equal(references(), 0);
+	if (!rounds(1, 0))
+		return; /* its quarantine keeps what is freed; kmemleak looks instead */
+	/* Namespaces are taken down in the background.  Were what the module has in each of the 16 left, it would be 4,096 KB. */
 	for (i = 0; i < 30; i++) {
 		after = held_kb();
-		leaked = after - before >= 2000;
+		leaked = after - before >= 1500;
 		if (!leaked)
 			break;
 		sleep(1);
 	}
 	print_message("held: %ld KB, then %ld KB\n", before, after);
 	assert_false(leaked);
-	assert_int_equal(references(), 0);
 }
 
 #define ON(shape, f) cmocka_unit_test_prestate_setup_teardown(f, setup, teardown, (void *)(uintptr_t)&(shape))

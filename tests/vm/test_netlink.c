@@ -20,6 +20,7 @@
 #include "kmod/uapi.h"
 #include "lb/flow.h"
 #include "tests/vm/module_bed.h"
+#include "tests/vm/rounds.h"
 
 #define ROOM (160 * 1024)
 #define RANDOM_REQUESTS 20000
@@ -352,12 +353,11 @@ static uint32_t dice(uint32_t below)
 static void random_requests(void **state)
 {
 	static const uint16_t sizes[] = { 0, 1, 2, 3, 4, 5, 8, 14, 20, 24, 40, 60, 64, 200, 2048 };
-	const char *kind = getenv("BATON_VM_KIND");
 	int i, taken = 0, refused = 0;
 	uint8_t bytes[2048];
 
 	(void)state;
-	for (i = 0; i < (kind && !strcmp(kind, "kasan") ? RANDOM_REQUESTS_KASAN : RANDOM_REQUESTS); i++) {
+	for (i = 0; i < rounds(RANDOM_REQUESTS, RANDOM_REQUESTS_KASAN); i++) {
 		struct nlmsghdr *nlh = request(family, (uint8_t)dice(9), dice(8) ? 0 : NLM_F_DUMP);
 		uint32_t n = dice(4), j;
 		int err;

@@ -8,19 +8,9 @@
 #include <sys/wait.h>
 
 #include "tests/bpf/three_hosts.h"
+#include "tests/vm/rounds.h"
 
 #define PIPES 4
-
-/*
- * Under KASAN (tests/vm/kasan) everything takes many times as long, and fewer rounds find as much: it sees the first
- * mistake.  0: not there at all.
- */
-static int rounds(int usual, int kasan)
-{
-	const char *kind = getenv("BATON_VM_KIND");
-
-	return kind && !strcmp(kind, "kasan") ? kasan : usual;
-}
 
 static void open_on(const struct datapath_ops *which, int id, struct datapath **out)
 {
