@@ -29,13 +29,16 @@ VERSION := 0.1.0
 ifdef SAN
 B ?= build-san
 SANFLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+# Programs for the kernel are not what is sanitised: they are shared with the ordinary build.
+K ?= build
 else
 B ?= build
 endif
+K ?= $(B)
 
 WARN := -Wall -Wextra -Wshadow -Wundef -Wvla -Wcast-qual -Wstrict-prototypes -Wmissing-prototypes \
 	-Wformat=2 -Wimplicit-fallthrough -Werror
-CPPFLAGS += -I. -isystem $(B)/skel -D_GNU_SOURCE -DBATON_VERSION='"$(VERSION)"' $(if $(wildcard $(LLHTTP)/usr/include),-isystem $(LLHTTP)/usr/include) \
+CPPFLAGS += -I. -isystem $(K)/skel -D_GNU_SOURCE -DBATON_VERSION='"$(VERSION)"' $(if $(wildcard $(LLHTTP)/usr/include),-isystem $(LLHTTP)/usr/include) \
 	$(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 CFLAGS ?= -O2 -g
 CFLAGS += -std=gnu11 $(WARN) -fno-strict-aliasing -fstack-protector-strong $(SANFLAGS)
@@ -50,7 +53,7 @@ MAINS := control/controld.c switch/switchd.c agent/agentd.c l7/l7d.c cli/baton.c
 PROGRAMS := $(addprefix $(B)/,$(foreach m,$(wildcard $(MAINS)),$(patsubst %d,baton-%d,$(basename $(notdir $(m))))))
 
 BPF_SRC := $(wildcard $(addsuffix /*.bpf.c,$(FOLDERS)) l7/*/*.bpf.c tests/*/*.bpf.c)
-SKELS := $(patsubst %.bpf.c,$(B)/skel/%.skel.h,$(notdir $(BPF_SRC)))
+SKELS := $(patsubst %.bpf.c,$(K)/skel/%.skel.h,$(notdir $(BPF_SRC)))
 LIB_SRC = $(filter-out $(MAINS) %.bpf.c,$(wildcard $(1)/*.c $(1)/*/*.c))
 ARCHIVES := $(foreach f,$(FOLDERS),$(if $(call LIB_SRC,$(f)),$(B)/$(f).a))
 GROUP = -Wl,--start-group $(ARCHIVES) -Wl,--end-group
@@ -102,17 +105,17 @@ $(B)/tests/%: $(B)/tests/%.o $(ARCHIVES)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $< $(GROUP) $(LDLIBS) -lcmocka -o $@
 
 # --- eBPF ------------------------------------------------------------------------------------------
-$(B)/vmlinux.h:
+$(K)/vmlinux.h:
 	@mkdir -p $(@D)
 	$(call say,BPFTOOL,$@)
 	$(Q)$(BPFTOOL) btf dump file /sys/kernel/btf/vmlinux format c > $@.tmp && mv $@.tmp $@
 
 define bpf_rule
-$(B)/bpf/$(patsubst %.c,%.o,$(notdir $(1))): $(1) $(B)/vmlinux.h
+$(K)/bpf/$(patsubst %.c,%.o,$(notdir $(1))): $(1) $(K)/vmlinux.h
 	@mkdir -p $$(@D)
 	$$(call say,CLANG,$$@)
-	$$(Q)$$(CLANG) $$(BPFFLAGS) -I$$(B) -MMD -MP -MF $$@.d -c $$< -o $$@
-$(B)/skel/$(patsubst %.bpf.c,%.skel.h,$(notdir $(1))): $(B)/bpf/$(patsubst %.c,%.o,$(notdir $(1)))
+	$$(Q)$$(CLANG) $$(BPFFLAGS) -I$$(K) -MMD -MP -MF $$@.d -c $$< -o $$@
+$(K)/skel/$(patsubst %.bpf.c,%.skel.h,$(notdir $(1))): $(K)/bpf/$(patsubst %.c,%.o,$(notdir $(1)))
 	@mkdir -p $$(@D)
 	$$(call say,BPFTOOL,$$@)
 	$$(Q)$$(BPFTOOL) gen skeleton $$< > $$@.tmp && mv $$@.tmp $$@
@@ -138,10 +141,13 @@ $(B)/tests/fuzz/%: $(B)/fuzz/tests/fuzz/%.o $(B)/fuzz/all.a
 RESULTS ?= build/results
 SUMMARY := tests/summary run
 JOBS ?= $(shell nproc)
-SUITES := unit golden model bpf vm netns l7 fuzz-short san
 AGAIN = $(MAKE) --no-print-directory
+# What computes runs while the virtual machines do; what has deadlines of a POP has the machine alone.
+BESIDE_VM := unit golden model fuzz-short san
+ALONE := bpf netns l7
+ALL = for s in $(1); do $(AGAIN) $$s || echo $$s >> $(RESULTS)/late; done;
 
-.PHONY: help deps check unit golden model bpf vm netns l7 fuzz-short fuzz san fuzz-build tests-build demo vm-long check-kasan bench-l4 bench-kmod bench-http bench-handoff handoff-long
+.PHONY: help deps check check-vm check-beside unit golden model bpf vm netns l7 fuzz-short fuzz san fuzz-build tests-build demo vm-long check-kasan bench-l4 bench-kmod bench-http bench-handoff handoff-long
 help:
 	@echo 'sudo make demo    install what is missing, build, raise a POP, drain all of it under load (4 minutes)'
 	@echo 'sudo make check   install what is missing, build, run every test (15 minutes)'
@@ -170,26 +176,33 @@ endif
 # Everything, even after a failure; the closing table is made from what ran.  (make starts anew after deps:
 # pkg-config answers differently then.)
 check: deps
-	@rm -rf $(RESULTS)
+	@rm -rf $(RESULTS) && mkdir -p $(RESULTS)
 	@$(AGAIN) -j$(JOBS) all tests-build
-	@late=; for s in $(SUITES); do $(AGAIN) -j$(JOBS) $$s || late="$$late $$s"; done; \
-	 tests/summary total $(RESULTS) --suites unit,golden,model,bpf,vm,netns,l7,fuzz,san || late="$$late total"; \
-	 [ -z "$$SUDO_UID" ] || chown -R "$$SUDO_UID:$$SUDO_GID" build build-san; [ -z "$$late" ]
+	@$(AGAIN) -j$$(($(JOBS) > 1 ? $(JOBS) + 1 : 1)) check-vm check-beside; $(call ALL,$(ALONE)) \
+	 tests/summary total $(RESULTS) --suites unit,golden,model,bpf,vm,netns,l7,fuzz,san || echo total >> $(RESULTS)/late; \
+	 [ -z "$$SUDO_UID" ] || chown -R "$$SUDO_UID:$$SUDO_GID" build build-san; [ ! -s $(RESULTS)/late ]
+check-vm:
+	@$(call ALL,vm)
+check-beside:
+	@$(call ALL,$(BESIDE_VM))
 
 tests-build: $(UNIT) $(BPFTEST) $(VMTEST) $(FUZZ)
 fuzz-build: $(FUZZ)
 
 SUITE ?= unit
 SEPARATE = $(foreach p,$(1),$(p) --)
+# Those named in $(1) first, in that order: a long one that begins last is waited for alone.
+FIRST = $(foreach n,$(1),$(filter %/$(n),$(2))) $(filter-out $(addprefix %/,$(1)),$(2))
 # (Many of them wait, for deadlines of a daemon that they start: hence more of them at once than there are cores.)
 unit: $(PROGRAMS) $(UNIT)
-	@$(SUMMARY) $(SUITE) $(RESULTS) --timeout 120 --jobs $$((2 * $(JOBS))) $(call SEPARATE,$(UNIT))
+	@$(SUMMARY) $(SUITE) $(RESULTS) --timeout 120 --jobs $$((2 * $(JOBS))) \
+		$(call SEPARATE,$(call FIRST,test_record test_metrics test_session test_move_sim,$(UNIT)))
 
 model:
 	@$(SUMMARY) model $(RESULTS) --timeout 300 tests/model/run
 
 bpf: $(BPFTEST)
-	@$(SUMMARY) bpf $(RESULTS) --timeout 120 --jobs $(JOBS) $(call SEPARATE,$^)
+	@$(SUMMARY) bpf $(RESULTS) --timeout 120 --jobs $$(($(JOBS) + 1)) $(call SEPARATE,$(call FIRST,test_fabric test_rows_hosts,$^))
 
 # The kernel module, on two stock kernels in virtual machines; packages of kernels are kept in BATON_VM_CACHE.
 vm: $(VMTEST) $(BPFTEST) all
@@ -205,8 +218,8 @@ netns: all
 # baton-l7d with real clients and servers; tests/l7/vtc holds varnishtest's scripts.  (Beds of their own, which mostly wait;
 # the longest begins first.)
 l7: all
-	@$(SUMMARY) l7 $(RESULTS) --timeout 300 --jobs $(JOBS) \
-		$(call SEPARATE,tests/l7/test_handoff $(filter-out %/test_handoff,$(wildcard tests/l7/test_*)))
+	@$(SUMMARY) l7 $(RESULTS) --timeout 300 --jobs $$(($(JOBS) + 1)) \
+		$(call SEPARATE,$(call FIRST,test_handoff test_edge test_bodies,$(wildcard tests/l7/test_*)))
 
 # Of hand-off's tests what takes minutes: not a part of check.
 handoff-long: all
@@ -291,5 +304,5 @@ install: all man
 clean:
 	rm -rf build build-san
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(sort $(shell find $(B) $(K)/bpf -name '*.d' 2>/dev/null))
 .SECONDARY:
