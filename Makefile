@@ -178,13 +178,13 @@ endif
 check: deps
 	@rm -rf $(RESULTS) && mkdir -p $(RESULTS)
 	@$(AGAIN) -j$(JOBS) all tests-build
-	@$(AGAIN) -j$$(($(JOBS) > 1 ? $(JOBS) + 1 : 1)) check-vm check-beside; $(call ALL,$(ALONE)) \
+	+@$(AGAIN) -j$$(($(JOBS) > 1 ? $(JOBS) + 1 : 1)) check-vm check-beside; $(call ALL,$(ALONE)) \
 	 tests/summary total $(RESULTS) --suites unit,golden,model,bpf,vm,netns,l7,fuzz,san || echo total >> $(RESULTS)/late; \
 	 [ -z "$$SUDO_UID" ] || chown -R "$$SUDO_UID:$$SUDO_GID" build build-san; [ ! -s $(RESULTS)/late ]
 check-vm:
-	@$(call ALL,vm)
+	+@$(call ALL,vm)
 check-beside:
-	@$(call ALL,$(BESIDE_VM))
+	+@$(call ALL,$(BESIDE_VM))
 
 tests-build: $(UNIT) $(BPFTEST) $(VMTEST) $(FUZZ)
 fuzz-build: $(FUZZ)

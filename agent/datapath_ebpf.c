@@ -24,12 +24,13 @@
 #include <linux/magic.h>
 
 #include "agent/redirect.h"
+#include "base/tc_hook.h"
 #include "redirect.skel.h"
 
 #define DEVICES_MAX 64 /* one per switch */
 #define PIN_LEN 256
 #define FILTER_PRIORITY 0xba70 /* behind the rows of hand-off, before nothing of ours */
-#define FILTER_HANDLE 1
+#define PLACE ((struct tc_place){ .handle = 1, .priority = FILTER_PRIORITY })
 
 struct datapath {
 	struct redirect_bpf *skel;
@@ -196,36 +197,6 @@ fail:
 
 /* --- Devices ---------------------------------------------------------------------------------------- */
 
-static int attach(struct datapath *d, const char *ifname)
-{
-	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .attach_point = BPF_TC_INGRESS);
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY,
-			    .flags = BPF_TC_F_REPLACE);
-	libbpf_print_fn_t print;
-	int err;
-
-	hook.ifindex = (int)if_nametoindex(ifname);
-	if (!hook.ifindex)
-		return -ENODEV;
-	print = libbpf_set_print(NULL); /* it complains of a hook that is there already */
-	err = bpf_tc_hook_create(&hook);
-	libbpf_set_print(print);
-	if (err && err != -EEXIST)
-		return err;
-	opts.prog_fd = bpf_program__fd(d->skel->progs.redirect);
-	return bpf_tc_attach(&hook, &opts);
-}
-
-static void detach(const char *ifname)
-{
-	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .attach_point = BPF_TC_INGRESS);
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY);
-
-	hook.ifindex = (int)if_nametoindex(ifname);
-	if (hook.ifindex)
-		bpf_tc_detach(&hook, &opts); /* the hook may be shared: leave it */
-}
-
 static int ebpf_set_devices(struct datapath *d, const char (*ifname)[IF_NAMESIZE], size_t n)
 {
 	size_t i, j;
@@ -237,11 +208,11 @@ static int ebpf_set_devices(struct datapath *d, const char (*ifname)[IF_NAMESIZE
 		for (j = 0; j < n && strcmp(d->device[i], ifname[j]); j++)
 			;
 		if (j == n)
-			detach(d->device[i]);
+			tc_hook_off((int)if_nametoindex(d->device[i]), PLACE);
 	}
 	d->n_devices = 0;
 	for (i = 0; i < n; i++) {
-		err = attach(d, ifname[i]);
+		err = tc_hook_on((int)if_nametoindex(ifname[i]), PLACE, bpf_program__fd(d->skel->progs.redirect));
 		if (err) {
 			first = first ? first : err;
 			continue; /* one link is gone, the others must work */
@@ -486,7 +457,7 @@ static void ebpf_close(struct datapath *d, bool take_off)
 
 	if (take_off) {
 		for (i = 0; i < d->n_devices; i++)
-			detach(d->device[i]);
+			tc_hook_off((int)if_nametoindex(d->device[i]), PLACE);
 		unpin_all(d);
 		rmdir(d->pin_dir);
 	}

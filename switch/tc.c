@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/tc_hook.h"
 #include "port_guard.skel.h"
 #include "probe_tap.skel.h"
 #include "switch/proof.h"
@@ -80,32 +81,25 @@ void tc_close(struct tc *t)
 	free(t);
 }
 
+static struct tc_place place(bool egress)
+{
+	return (struct tc_place){ .egress = egress, .handle = TC_HANDLE, .priority = TC_PRIORITY };
+}
+
 static int attach(const struct bpf_program *prog, int ifindex, bool egress)
 {
-	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex,
-			    .attach_point = egress ? BPF_TC_EGRESS : BPF_TC_INGRESS);
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, have, .handle = TC_HANDLE, .priority = TC_PRIORITY);
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, want, .handle = TC_HANDLE, .priority = TC_PRIORITY,
-			    .prog_fd = bpf_program__fd(prog), .flags = BPF_TC_F_REPLACE);
 	struct bpf_prog_info info = { 0 };
-	__u32 len = sizeof(info);
-	int err;
+	uint32_t len = sizeof(info), holds = tc_hook_holds(ifindex, place(egress));
+	int fd = bpf_program__fd(prog);
 
-	if (!bpf_tc_query(&hook, &have) && !bpf_obj_get_info_by_fd(want.prog_fd, &info, &len) && info.id == have.prog_id)
+	if (holds && !bpf_obj_get_info_by_fd(fd, &info, &len) && info.id == holds)
 		return 0;
-	err = bpf_tc_hook_create(&hook);
-	if (err && err != -EEXIST)
-		return err;
-	return bpf_tc_attach(&hook, &want);
+	return tc_hook_on(ifindex, place(egress), fd);
 }
 
 void tc_detach(int ifindex, bool egress)
 {
-	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex,
-			    .attach_point = egress ? BPF_TC_EGRESS : BPF_TC_INGRESS);
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = TC_HANDLE, .priority = TC_PRIORITY);
-
-	bpf_tc_detach(&hook, &opts);
+	tc_hook_off(ifindex, place(egress));
 }
 
 int tc_attach_uplink(struct tc *t, int ifindex)

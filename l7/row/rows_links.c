@@ -11,56 +11,33 @@
 
 #include <bpf/libbpf.h>
 
+#include "base/tc_hook.h"
 #include "flow.skel.h"
 #include "l7/row/rows_private.h"
 
 #define HANDLE 1
 #define LOOK_MS 2000 /* between two looks at the links' hooks */
 
-static int hook_on(const char *ifname, enum bpf_tc_attach_point point, int prog)
+static struct tc_place place(bool egress)
 {
-	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = HANDLE, .priority = ROWS_PRIORITY, .flags = BPF_TC_F_REPLACE);
-	libbpf_print_fn_t print;
-	int err;
-
-	hook.ifindex = (int)if_nametoindex(ifname);
-	if (!hook.ifindex)
-		return -ENODEV;
-	print = libbpf_set_print(NULL); /* it complains of a hook that is there already */
-	err = bpf_tc_hook_create(&hook);
-	libbpf_set_print(print);
-	if (err && err != -EEXIST)
-		return err;
-	hook.attach_point = point;
-	opts.prog_fd = prog;
-	return bpf_tc_attach(&hook, &opts);
+	return (struct tc_place){ .egress = egress, .handle = HANDLE, .priority = ROWS_PRIORITY };
 }
 
-static void hook_off(const char *ifname, enum bpf_tc_attach_point point)
+static int hook_on(const char *ifname, bool egress, int prog)
 {
-	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .attach_point = point);
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = HANDLE, .priority = ROWS_PRIORITY);
-
-	hook.ifindex = (int)if_nametoindex(ifname);
-	if (hook.ifindex)
-		bpf_tc_detach(&hook, &opts);
+	return tc_hook_on((int)if_nametoindex(ifname), place(egress), prog);
 }
 
-static bool is_hooked(const char *ifname, enum bpf_tc_attach_point point)
+static void hook_off(const char *ifname, bool egress)
 {
-	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .attach_point = point);
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = HANDLE, .priority = ROWS_PRIORITY);
-	libbpf_print_fn_t print;
-	int err;
+	tc_hook_off((int)if_nametoindex(ifname), place(egress));
+}
 
-	hook.ifindex = (int)if_nametoindex(ifname);
-	if (!hook.ifindex)
-		return true; /* nothing to hook on */
-	print = libbpf_set_print(NULL); /* it complains where there is none */
-	err = bpf_tc_query(&hook, &opts);
-	libbpf_set_print(print);
-	return !err;
+static bool is_hooked(const char *ifname, bool egress)
+{
+	int ifindex = (int)if_nametoindex(ifname);
+
+	return !ifindex || tc_hook_holds(ifindex, place(egress)); /* without it there is nothing to hook on */
 }
 
 /* The first error; the other links must work. */
@@ -71,9 +48,9 @@ int rows_attach_links(struct rows *r)
 	size_t i;
 
 	for (i = 0; i < r->n_links; i++) {
-		err = hook_on(r->link[i], BPF_TC_INGRESS, in);
+		err = hook_on(r->link[i], false, in);
 		if (!err)
-			err = hook_on(r->link[i], BPF_TC_EGRESS, out);
+			err = hook_on(r->link[i], true, out);
 		first = first ? first : err;
 	}
 	return first;
@@ -81,8 +58,8 @@ int rows_attach_links(struct rows *r)
 
 void rows_detach_link(const char *ifname)
 {
-	hook_off(ifname, BPF_TC_INGRESS);
-	hook_off(ifname, BPF_TC_EGRESS);
+	hook_off(ifname, false);
+	hook_off(ifname, true);
 }
 
 /* A link that was made anew has none of our programs; nor has one whose hook somebody took off. */
@@ -94,7 +71,7 @@ void rows_look_after_links(struct rows *r, uint64_t now_ms)
 		return;
 	r->looked_ms = now_ms;
 	for (i = 0; i < r->n_links; i++) {
-		if (is_hooked(r->link[i], BPF_TC_INGRESS) && is_hooked(r->link[i], BPF_TC_EGRESS))
+		if (is_hooked(r->link[i], false) && is_hooked(r->link[i], true))
 			continue;
 		(void)rows_attach_links(r); /* what fails is tried again */
 		return;
@@ -103,12 +80,12 @@ void rows_look_after_links(struct rows *r, uint64_t now_ms)
 
 int rows_hook_on(struct rows *r, const char *ifname)
 {
-	return hook_on(ifname, BPF_TC_INGRESS, bpf_program__fd(r->skel->progs.flow_ingress));
+	return hook_on(ifname, false, bpf_program__fd(r->skel->progs.flow_ingress));
 }
 
 void rows_hook_off(const char *ifname)
 {
-	hook_off(ifname, BPF_TC_INGRESS);
+	hook_off(ifname, false);
 }
 
 bool rows_is_link(const struct rows *r, const char *ifname)

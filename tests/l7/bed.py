@@ -56,6 +56,24 @@ def wait(what, probe, seconds=10):
         time.sleep(0.05)
 
 
+def ask_daemon(path, verb, args):
+    """The daemon's answer on its control socket; None: it does not answer."""
+    try:
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(5)
+            s.connect(path)
+            s.sendall(json.dumps(dict(args, verb=verb)).encode() + b"\n")
+            answer = b""
+            while not answer.endswith(b"\n"):
+                more = s.recv(65536)
+                if not more:
+                    break
+                answer += more
+        return json.loads(answer)
+    except (OSError, ValueError):
+        return None
+
+
 class Bed:
     """Children are ended by the descriptor that we hold, the namespace with them."""
 
@@ -195,20 +213,7 @@ class Bed:
         wait("reload", lambda: (self.ask("status") or {}).get("index", 0) > before)
 
     def ask(self, verb, **args):
-        try:
-            with socket.socket(socket.AF_UNIX) as s:
-                s.settimeout(5)
-                s.connect(self.path("run", "l7d.sock"))
-                s.sendall(json.dumps(dict(args, verb=verb)).encode() + b"\n")
-                answer = b""
-                while not answer.endswith(b"\n"):
-                    more = s.recv(65536)
-                    if not more:
-                        break
-                    answer += more
-            return json.loads(answer)
-        except (OSError, ValueError):
-            return None
+        return ask_daemon(self.path("run", "l7d.sock"), verb, args)
 
     def metric(self, name, **labels):
         text = self.run(["curl", "-s", "http://127.0.0.1:9746/metrics"]).decode()
@@ -240,17 +245,9 @@ class Bed:
         return problems
 
 
-def main(tests, setup):
-    """Runs every test on one bed; TAP out."""
+def run_tests(tests, bed, setup):
+    """Every test that the command line names, or all, on one bed; TAP out."""
     only, failed = sys.argv[1:], 0
-    if os.geteuid():
-        print("skip all: needs root")
-        return 0
-    try:
-        bed = Bed()
-    except Skip as e:
-        print("skip all: %s" % e)
-        return 0
     try:
         setup(bed)
         for t in tests:
@@ -274,3 +271,15 @@ def main(tests, setup):
             print("# " + p.replace("\n", "\n# "))
             print("not ok - end")
     return 1 if failed else 0
+
+
+def main(tests, setup):
+    if os.geteuid():
+        print("skip all: needs root")
+        return 0
+    try:
+        bed = Bed()
+    except Skip as e:
+        print("skip all: %s" % e)
+        return 0
+    return run_tests(tests, bed, setup)

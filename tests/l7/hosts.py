@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 
-from bed import BUILD, Skip, VIP, VIP6, Wrong, check, wait
+from bed import BUILD, Skip, VIP, VIP6, Wrong, ask_daemon, check, run_tests, wait
 
 CLIENT = "192.0.2.200"
 SIZES = {"0": 0, "1": 1, "1k": 1 << 10, "64k": 64 << 10, "1m": 1 << 20, "16m": 16 << 20, "100m": 100 << 20}
@@ -249,20 +249,7 @@ http {{ access_log off; sendfile on; keepalive_requests 1000000; default_type ap
             return [json.loads(line) for line in f]
 
     def ask(self, i, verb, **args):
-        try:
-            with socket.socket(socket.AF_UNIX) as s:
-                s.settimeout(5)
-                s.connect(self.path("h%d" % i, "run", "l7d.sock"))
-                s.sendall(json.dumps(dict(args, verb=verb)).encode() + b"\n")
-                answer = b""
-                while not answer.endswith(b"\n"):
-                    more = s.recv(65536)
-                    if not more:
-                        break
-                    answer += more
-            return json.loads(answer)
-        except (OSError, ValueError):
-            return None
+        return ask_daemon(self.path("h%d" % i, "run", "l7d.sock"), verb, args)
 
     def metrics(self, i):
         return self.run("h%d" % i, ["curl", "-s", "-m", "3", "http://127.0.0.1:9746/metrics"], check=False).decode()
@@ -351,32 +338,7 @@ http {{ access_log off; sendfile on; keepalive_requests 1000000; default_type ap
 
 
 def main(tests, **bed_args):
-    """Runs every test on one bed; TAP out."""
-    only, failed = sys.argv[1:], 0
     if os.geteuid():
         print("skip all: needs root")
         return 0
-    bed = Bed(**bed_args)
-    try:
-        bed.start(sizes=("0", "1", "1k", "64k", "1m", "16m", "100m"))
-        for t in tests:
-            if only and t.__name__ not in only:
-                continue
-            try:
-                t(bed)
-                print("ok - " + t.__name__, flush=True)
-            except Skip as e:
-                print("skip %s: %s" % (t.__name__, e), flush=True)
-            except Exception as e:
-                failed += 1
-                print("# %s: %s" % (type(e).__name__, str(e).replace("\n", "\n# ")))
-                print("not ok - " + t.__name__, flush=True)
-                if not isinstance(e, (Wrong, OSError, AssertionError)):
-                    import traceback
-                    traceback.print_exc()
-    finally:
-        for p in bed.close():
-            failed += 1
-            print("# " + p.replace("\n", "\n# "))
-            print("not ok - end")
-    return 1 if failed else 0
+    return run_tests(tests, Bed(**bed_args), lambda bed: bed.start(sizes=("0", "1", "1k", "64k", "1m", "16m", "100m")))
