@@ -34,7 +34,8 @@ static struct redirect_bpf *load_beside(const char *pin_dir)
 	struct bpf_map *map;
 	char name[128];
 
-	assert_non_null(s);
+	if (!s)
+		abort(); /* libbpf has said why */
 	bpf_object__for_each_map(map, s->obj) {
 		snprintf(name, sizeof(name), "%s/%s", pin_dir, bpf_map__name(map));
 		assert_int_equal(bpf_map__set_pin_path(map, name), 0);

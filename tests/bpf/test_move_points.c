@@ -282,7 +282,8 @@ static struct loss_bpf *lose_on_client(uint32_t one_in)
 	enter(bed.client_ns);
 	both.ifindex = (int)if_nametoindex("eth0");
 	l = loss_bpf__open_and_load();
-	assert_non_null(l);
+	if (!l)
+		abort(); /* libbpf has said why */
 	bpf_tc_hook_create(&both);
 	for (i = 0; i < 2; i++) {
 		LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = both.ifindex, .attach_point = i ? BPF_TC_EGRESS : BPF_TC_INGRESS);
