@@ -41,7 +41,14 @@ static int proof_probe(void *ctx, const struct tcp_iter_socket *s)
 {
 	struct host *h = ctx;
 
-	return h->prober ? prober_send(h->prober, s) : -ENOTSUP;
+	int as_listed;
+
+	if (!h->prober)
+		return -ENOTSUP;
+	/* The list may be old by now: this machine stands still at times, and the peer of a connection that has ended meanwhile,
+	 * or moved to another host and ended there, would answer with a reset. */
+	as_listed = sockets_as_listed(h->diag, s);
+	return as_listed > 0 ? prober_send(h->prober, s) : as_listed < 0 ? as_listed : 1;
 }
 
 int host_left_open(struct host *h)

@@ -390,6 +390,8 @@ static bool send_probes(struct proof *p, uint64_t now_ms)
 		if (!u->in_round || u->running != HOST_NONE || u->due_ms > now_ms || !can_be_probed(&u->socket))
 			continue;
 		err = p->io.probe(p->ctx, &u->socket);
+		if (err > 0)
+			continue; /* the next list says more */
 		p->stats.probe_errors += err != 0;
 		p->stats.probes += err == 0;
 		pause = (uint64_t)PROOF_RETRY_MS << (u->tries < 3 ? u->tries : 3);

@@ -35,7 +35,7 @@
 #define PROOF_ROUND_MS 2000	  /* until the next round; doubles... */
 #define PROOF_ROUND_MAX_MS 60000
 
-/* What the proof stands on; each 0 or -errno. */
+/* What the proof stands on; each 0 or -errno.  probe: or 1, when the socket is not as it was listed; then nothing was sent. */
 struct proof_io {
 	int (*list)(void *ctx, tcp_list_each *each, void *each_ctx);
 	int (*watch)(void *ctx, const struct datapath_watch *w, size_t n);

@@ -28,6 +28,8 @@ static int add(void *ctx, const struct flow *f, const struct row *row)
 	if (!row_lives(row, r->now_ns))
 		return 0;
 	r->n++;
+	if (row->passing)
+		return 0;
 	owner = rows_left_owner(f, r->table, r->hash_seed);
 	if (owner != HOST_NONE && owner != r->self)
 		r->via[owner]++;

@@ -3,7 +3,8 @@
  * The rows of hand-off on this host (l7/row/flow.h), as far as a drain is concerned: connections that live elsewhere, but
  * whose packets come here.  A bucket that moved away may not forget this host while it has a row of that bucket.
  *
- *  1. A row is needed by its bucket's owner by this table, and by the owner through whom its last packet came.
+ *  1. A row is needed by its bucket's owner by this table, and by the owner through whom its last packet came; but not one
+ *     of a connection whose ingress host is another, which sends packets here by its own row, whatever the table says.
  *  2. A connection may come back: its row goes and a socket appears, which to a proof (agent/proof.h) looks as if born
  *     here.  So after the last row of an owner that owner counts until a round of the proof that began later is complete:
  *     that round lists the socket, and asks it.

@@ -12,6 +12,7 @@
 /* netinet/tcp.h and linux/tcp.h do not go together; these are kernel ABI (include/net/tcp_states.h). */
 enum { ESTABLISHED = 1, SYN_RECV = 3, TIME_WAIT = 6, CLOSE = 7, LISTEN = 10, NEW_SYN_RECV = 12 };
 
+#define IDLE_GRAIN_MS 12 /* the kernel's clock, twice */
 #define TIME_WAIT_LEN_MS 60000 /* TCP_TIMEWAIT_LEN */
 #define TIMER_TIME_WAIT 3      /* inet_diag's idiag_timer of a TIME_WAIT socket */
 
@@ -108,6 +109,49 @@ int sockets_each(struct rtnl *diag, const struct vipset *vips, bool with_info, s
 	struct dump d = { .vips = vips, .each = each, .ctx = ctx };
 
 	return dump(diag, with_info, &d);
+}
+
+struct now {
+	bool there, has_info;
+	uint8_t state;
+	uint32_t idle_ms;
+};
+
+static int read_now(const struct nlmsghdr *nlh, void *ctx)
+{
+	const struct inet_diag_msg *m = mnl_nlmsg_get_payload(nlh);
+	struct socket_left s = { .state = 0 };
+	struct now *now = ctx;
+
+	if (nlh->nlmsg_type != SOCK_DIAG_BY_FAMILY || nlh->nlmsg_len < NLMSG_LENGTH(sizeof(*m)))
+		return MNL_CB_OK;
+	read_info(&s, nlh);
+	*now = (struct now){ true, s.has_info, m->idiag_state, (uint32_t)s.idle_ms };
+	return MNL_CB_OK;
+}
+
+int sockets_as_listed(struct rtnl *diag, const struct tcp_iter_socket *listed)
+{
+	struct nlmsghdr *nlh = rtnl_begin(diag, SOCK_DIAG_BY_FAMILY, 0);
+	struct inet_diag_req_v2 *req = mnl_nlmsg_put_extra_header(nlh, sizeof(*req));
+	size_t len = listed->family == AF_INET ? 4 : 16;
+	struct now now = { false };
+	int err;
+
+	req->sdiag_family = listed->family;
+	req->sdiag_protocol = IPPROTO_TCP;
+	req->idiag_ext = 1 << (INET_DIAG_INFO - 1);
+	req->id.idiag_sport = htons(listed->src_port);
+	req->id.idiag_dport = htons(listed->dst_port);
+	req->id.idiag_cookie[0] = req->id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
+	memcpy(req->id.idiag_src, listed->src, len);
+	memcpy(req->id.idiag_dst, listed->dst, len);
+	err = rtnl_get(diag, nlh, read_now, &now);
+	if (err && err != -ENOENT)
+		return err;
+	if (!now.there || listed->time_wait)
+		return now.there;
+	return now.state == listed->state && now.has_info && now.idle_ms + IDLE_GRAIN_MS >= listed->idle_ms;
 }
 
 int server_set_build(struct server_set *s, const struct pop *pop, uint16_t self)

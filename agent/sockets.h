@@ -9,6 +9,7 @@
 #define AGENT_SOCKETS_H
 
 #include "agent/rtnl.h"
+#include "agent/tcp_iter.h"
 #include "agent/vipset.h"
 
 /* Where servers of this host stand behind front ends. */
@@ -61,5 +62,8 @@ const char *socket_state_name(uint8_t state);
  * that exist only in a client's next ACK.  0 or -errno.
  */
 int sockets_cookies(uint64_t *sent, uint64_t *accepted);
+
+/* Is the socket as it was when it was listed: there, in that state, and nothing has come or gone since?  1, 0 or -errno. */
+int sockets_as_listed(struct rtnl *diag, const struct tcp_iter_socket *listed);
 
 #endif

@@ -60,6 +60,7 @@ struct demo_heard {
 struct demo_load {
 	uint64_t requests, ok, failed, connections, tls, open, broken, p99_ms;
 	uint64_t least_open, most_in_second;
+	json_t *ok_by_host; /* host's name: answers that say they are of its server; NULL: not heard yet */
 	double second_s; /* when the second began that most_in_second is of; 0: begin anew */
 	json_t *causes; /* of what failed: counts by what was said, as load.c has them; NULL: nothing was heard yet */
 	struct demo_heard heard;
@@ -132,6 +133,7 @@ struct outcome {
 /* demo_answers.c: who answers, asked once a second */
 void demo_watch_answers(struct demo *d);
 uint64_t demo_answers(const struct demo_host *h, int which);
+uint64_t demo_answered(const struct demo *d, const char *host); /* what clients have seen: answers of its server */
 void demo_answers_all(const struct demo *d, uint64_t sum[DEMO_ANSWERS]);
 double demo_direct_share(const uint64_t sum[DEMO_ANSWERS]); /* of answers: not through another host */
 void demo_answers_table(const struct demo *d);

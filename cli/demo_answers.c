@@ -52,6 +52,12 @@ uint64_t demo_answers(const struct demo_host *h, int which)
 	return h->answers.before[which] + h->answers.now[which];
 }
 
+uint64_t demo_answered(const struct demo *d, const char *host)
+{
+	return (uint64_t)json_integer_value(json_object_get(d->brief.ok_by_host, host)) +
+	       (uint64_t)json_integer_value(json_object_get(d->lasting.ok_by_host, host));
+}
+
 void demo_answers_all(const struct demo *d, uint64_t sum[DEMO_ANSWERS])
 {
 	unsigned i;
@@ -73,12 +79,13 @@ void demo_answers_table(const struct demo *d)
 {
 	unsigned i;
 
-	printf("%-6s %16s %10s %12s %10s %10s\n", "host", "proxied to others", "at home", "handed off", "taken", "refused");
+	printf("%-6s %12s %10s %18s %12s %8s %8s\n", "host", "its answers", "at home", "proxied to others", "handed off", "taken", "refused");
 	for (i = 0; i < d->n_hosts; i++) {
 		const struct demo_host *h = &d->host[i];
 
-		printf("%-6s %16llu %10llu %12llu %10llu %10llu\n", h->name, (unsigned long long)demo_answers(h, ANSWER_PROXIED),
-		       (unsigned long long)demo_answers(h, ANSWER_HERE), (unsigned long long)demo_answers(h, ANSWER_GIVEN),
+		printf("%-6s %12llu %10llu %18llu %12llu %8llu %8llu\n", h->name, (unsigned long long)demo_answered(d, h->name),
+		       (unsigned long long)demo_answers(h, ANSWER_HERE), (unsigned long long)demo_answers(h, ANSWER_PROXIED),
+		       (unsigned long long)demo_answers(h, ANSWER_GIVEN),
 		       (unsigned long long)demo_answers(h, ANSWER_TAKEN), (unsigned long long)demo_answers(h, ANSWER_REFUSED));
 	}
 	printf("\n");
@@ -95,6 +102,8 @@ json_t *demo_answers_json(const struct demo *d, const uint64_t sum[DEMO_ANSWERS]
 	json_object_set_new(o, "direct_share", json_real(demo_direct_share(sum)));
 	for (i = 0; i < d->n_hosts; i++) {
 		json_t *one = json_object();
+
+		json_object_set_new(one, "answered", json_integer((json_int_t)demo_answered(d, d->host[i].name)));
 
 		for (k = 0; k < DEMO_ANSWERS; k++)
 			json_object_set_new(one, answer_name[k], json_integer((json_int_t)demo_answers(&d->host[i], k)));

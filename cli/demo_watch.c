@@ -216,6 +216,8 @@ void demo_load_line(void *ctx, const char *text)
 	l->p99_ms = (uint64_t)number_of(o, "p99_ms");
 	json_decref(l->causes);
 	l->causes = json_incref(json_object_get(o, "causes"));
+	json_decref(l->ok_by_host);
+	l->ok_by_host = json_incref(json_object_get(o, "ok_by_host"));
 	heard_now(&l->heard, o);
 	demo_least_open(l, l->heard.at_s);
 	json_decref(o);

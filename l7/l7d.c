@@ -173,6 +173,15 @@ static void held_came(evutil_socket_t fd, short what, void *ctx)
 	handoff_host_poll(d->handoff);
 }
 
+static void held_settles(evutil_socket_t fd, short what, void *ctx)
+{
+	struct l7d *d = ctx;
+
+	(void)fd;
+	(void)what;
+	handoff_host_settle(d->handoff);
+}
+
 static void held_ages(evutil_socket_t fd, short what, void *ctx)
 {
 	struct l7d *d = ctx;
@@ -220,8 +229,9 @@ static void apply_handoff(struct l7d *d, const struct pop *pop)
 		log_error("%s: all is proxied", why);
 	} else {
 		d->held = event_new(d->daemon.base, handoff_host_fd(d->handoff), EV_READ | EV_PERSIST, held_came, d);
+		d->settling = event_new(d->daemon.base, handoff_host_timer(d->handoff), EV_READ | EV_PERSIST, held_settles, d);
 		d->aging = event_new(d->daemon.base, -1, EV_PERSIST, held_ages, d);
-		if (!d->held || !d->aging || event_add(d->held, NULL) || event_add(d->aging, &often))
+		if (!d->held || !d->settling || !d->aging || event_add(d->held, NULL) || event_add(d->settling, NULL) || event_add(d->aging, &often))
 			abort();
 		privilege_keep(PRIVILEGE_SERVES); /* all is loaded */
 		for (i = 0; i < d->n_workers; i++)
@@ -542,6 +552,8 @@ static void stop(struct l7d *d)
 		worker_stop(d->worker[i]);
 	if (d->held)
 		event_free(d->held);
+	if (d->settling)
+		event_free(d->settling);
 	if (d->aging)
 		event_free(d->aging);
 	handoff_host_close(d->handoff);

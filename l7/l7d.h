@@ -29,7 +29,7 @@ struct l7d {
 	struct store_conf store_conf; /* what it was started with */
 	struct event *flush, *drained;
 	struct handoff_host *handoff; /* NULL: all is proxied */
-	struct event *held, *aging;
+	struct event *held, *settling, *aging;
 	int log_fd;
 	char log_path[EDGE_PATH_LEN];
 	char alarm[512]; /* why the last configuration is not in force; empty: it is */

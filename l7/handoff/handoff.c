@@ -249,6 +249,15 @@ static void gone(struct handoff *h, struct place *p, const struct move_letter *l
 	(void)h;
 }
 
+/* S, which is not I, has sent on what it held: what comes next may come by I's row. */
+static void passed(struct place *p, const struct move_letter *l, uint16_t from)
+{
+	const struct move_recv *r = p ? place_tenure(p) : NULL;
+
+	if (r && r->e == l->e && r->from == from)
+		place_recv(p, RECV_PASSED, 0);
+}
+
 static uint8_t willing(struct handoff *h, const struct move_letter *l)
 {
 	/* Neither when it ends itself nor when the operator takes its host out of service does it take what would have to go on. */
@@ -313,6 +322,8 @@ static bool on_letter(void *ctx, uint16_t host, uint64_t inc, const struct move_
 			place_send(p, SEND_ACCEPTED, inc);
 		} else if (l->why == ROW_TELLS) {
 			told(h, l, host, inc);
+		} else if (host != l->ingress) {
+			passed(p, l, host);
 		} else {
 			move_memory_row_ok(h->memory, l->cid, l->e, inc, monotonic_ms(), &out);
 			place_received(h, NULL, l, host, &out);
@@ -378,6 +389,7 @@ static void on_down(void *ctx, uint16_t host)
 	for (l = h->all.next; l != &h->all; l = next) {
 		struct place *p = LINK_OF(l, struct place, all);
 		uint64_t before = p->row.deadline_ms;
+		const struct move_recv *r;
 
 		next = l->next;
 		move_row_session_ended(&p->row, host, monotonic_ms());
@@ -385,6 +397,8 @@ static void on_down(void *ctx, uint16_t host)
 			row_sync(p);
 		if (p->ingress == host)
 			place_recv(p, RECV_INGRESS_DOWN, 0);
+		else if ((r = place_tenure(p)) && r->from == host)
+			place_recv(p, RECV_PASSED, 0);
 		place_settle(p);
 	}
 }
@@ -423,6 +437,34 @@ static void open_carrier(struct handoff *h)
 			  h->w->id, at.port, strerror(-err));
 }
 
+static bool leaves(const struct snapshot *s, uint32_t pool)
+{
+	uint32_t e, r;
+
+	for (e = 0; e < s->n_edges; e++)
+		for (r = 0; r < s->edge[e].conf->n_routes; r++)
+			if (s->edge[e].conf->route[r].pool == pool && s->edge[e].conf->route[r].mode != ROUTE_PROXY)
+				return true;
+	return false;
+}
+
+/* Connections come to this host's backends from elsewhere too. */
+static void set_homes(struct handoff *h, const struct snapshot *s)
+{
+	uint32_t i, b;
+
+	for (i = 0; i < s->conf.n_pools; i++) {
+		const struct pool_conf *conf = &s->conf.pool[i];
+		struct wpool *pool = wpool_find(h->w, conf->name);
+		uint64_t mask = 0;
+
+		for (b = 0; s->conf.handoff.enabled && h->carrier && leaves(s, i) && b < conf->n_backends; b++)
+			mask |= conf->backend[b].host == h->self ? UINT64_C(1) << b : 0;
+		if (pool)
+			pool_set_home(pool->pool, mask);
+	}
+}
+
 void handoff_configure(struct worker *w)
 {
 	struct handoff *h = w->handoff;
@@ -450,6 +492,7 @@ void handoff_configure(struct worker *w)
 		if (carrier_peer(h->carrier, (uint16_t)id, (struct sockaddr *)&ss, endpoint_sockaddr(&at, &ss)))
 			log_error("hand-off: no session with host %u", id);
 	}
+	set_homes(h, s);
 }
 
 void handoff_attach(struct worker *w, void *arg)

@@ -41,6 +41,8 @@ int handoff_host_open(const struct handoff_host_conf *conf, struct handoff_host 
 void handoff_host_close(struct handoff_host *host);
 int handoff_host_fd(const struct handoff_host *host); /* readable: held packets are there, handoff_host_poll */
 void handoff_host_poll(struct handoff_host *host);
+int handoff_host_timer(const struct handoff_host *host); /* readable: handoff_host_settle is due */
+void handoff_host_settle(struct handoff_host *host);
 void handoff_host_age(struct handoff_host *host); /* every 100 ms */
 struct rows_counts;
 int handoff_host_rows(struct handoff_host *host, struct rows_counts *out); /* 0 or -errno */

@@ -38,7 +38,11 @@ static int adopt_it(void *ctx, const struct flow *f, const struct row *row)
 	o->next = host->orphan[row->cid & host->orphan_mask];
 	host->orphan[row->cid & host->orphan_mask] = o;
 	host->n_orphans++;
-	if (row->state == ROW_FWD && (!row->deadline_ns || row->deadline_ns > end_ns)) {
+	if (row->state == ROW_HOLD && host_id_valid(row->owner)) {
+		o->row.state = ROW_FWD; /* it was on its way there (row_pass) */
+		o->row.deadline_ns = 0;
+	}
+	if (o->row.state == ROW_FWD && (!o->row.deadline_ns || o->row.deadline_ns > end_ns)) {
 		o->row.deadline_ns = end_ns;
 		rows_put(host->rows, f, &o->row);
 	}

@@ -67,6 +67,18 @@ void handoff_host_poll(struct handoff_host *host)
 	pthread_mutex_unlock(&host->lock);
 }
 
+int handoff_host_timer(const struct handoff_host *host)
+{
+	return rows_timer_fd(host->rows);
+}
+
+void handoff_host_settle(struct handoff_host *host)
+{
+	pthread_mutex_lock(&host->lock);
+	rows_settle(host->rows);
+	pthread_mutex_unlock(&host->lock);
+}
+
 void handoff_host_age(struct handoff_host *host)
 {
 	pthread_mutex_lock(&host->lock);
@@ -84,7 +96,7 @@ int handoff_host_rows(struct handoff_host *host, struct rows_counts *out)
 static int put_row(const struct place *p, const struct move_row *r, bool ending)
 {
 	struct row row = { .cid = r->cid, .e = r->e, .owner = r->owner, .state = (uint8_t)r->state, .ending = ending,
-			   .inc = (uint32_t)r->owner_inc };
+			   .passing = p->ingress != p->h->self, .inc = (uint32_t)r->owner_inc };
 
 	row.deadline_ns = r->deadline_ms == UINT64_MAX ? 0 : r->deadline_ms * 1000000;
 	return rows_put(p->h->host->rows, &p->flow, &row);
@@ -104,7 +116,7 @@ void row_sync(struct place *p)
 	if (p->row.state == ROW_NONE)
 		rows_delete(p->h->host->rows, &p->flow);
 	else
-		err = put_row(p, &p->row, now.ending);
+		err = put_row(p, &p->row, now.ending == ROW_ENDING);
 	/* One that is there is written over; a FWD follows a HOLD, so there is room. */
 	if (err)
 		log_error("row of connection %016llx: %s: its packets stay here", (unsigned long long)p->cid, strerror(-err));

@@ -18,7 +18,9 @@
  * R  5 an offer or a question for another incarnation than ours: unknown
  *    6 the e that is remembered: the same reply again.  A lower e, or a serial at or below what was forgotten: unknown
  *    7 unwilling, or a question about what was never offered: remembered as burnt, REFUSE
- *    8 else MOVE_DROP_ROW, MOVE_IMPORT; imported: R owns, ACCEPT, and ROW to I where neither is I.  Not imported: burnt
+ *    8 else MOVE_DROP_ROW, MOVE_IMPORT; imported: R owns, ACCEPT.  Not imported: burnt.  Where neither is I: ROW to I once S
+ *      says that what it held has gone on (ROW, confirmed), or says nothing for MOVE_ROW_AGAIN_MS, or R ends.  Any earlier
+ *      what the client sends next would overtake what S holds, and after a FIN older packets meet a closed socket
  *    9 R tells I until I confirms; then, and not before, it may move the connection on.  "No row", or no word from I in
  *      time: MOVE_END.  A session with I that ends, or a new incarnation of I: it says ROW again when there is one
  * I 10 ROW changes a row, never makes one: a higher e; or the same from the row's owner, or over a HOLD that a restart
@@ -76,7 +78,7 @@ enum move_action {
 	MOVE_SEND_ROW,	  /* to I */
 	MOVE_END,	  /* nobody reaches it: reset, wipe */
 	/* both */
-	MOVE_SEND_ROW_OK, /* to the owner: ROW, confirmed */
+	MOVE_SEND_ROW_OK, /* to the owner: ROW, confirmed; by an S that is not I: passed */
 	MOVE_SEND_NO_ROW, /* to the owner: GONE */
 	MOVE_SEND_GONE,	  /* to I: GONE, ended */
 };
@@ -150,6 +152,7 @@ enum move_recv_event {
 	RECV_INGRESS_UP,    /* one is up: its incarnation */
 	RECV_LEFT,	    /* the connection was given to another host */
 	RECV_CLOSED,	    /* it ended by itself */
+	RECV_PASSED,	    /* S has sent on what it held, or will never */
 	RECV_TICK,
 	RECV_EVENTS
 };

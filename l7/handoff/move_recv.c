@@ -40,15 +40,17 @@ static void imported(struct move_recv *r, uint64_t now_ms, struct move_actions *
 {
 	enter(r, r->here ? RECV_OWNED : RECV_UNCONFIRMED, now_ms);
 	act(out, MOVE_SEND_ACCEPT);
-	if (!r->here && r->from != r->ingress)
-		act(out, MOVE_SEND_ROW);
 }
 
 static void end(struct move_recv *r, uint64_t now_ms, struct move_actions *out, bool close)
 {
+	bool untold = r->state == RECV_UNCONFIRMED && !r->confirmed && !r->here && r->from != r->ingress;
+
 	enter(r, RECV_ENDED, now_ms);
 	if (close)
 		act(out, MOVE_END);
+	else if (untold)
+		act(out, MOVE_SEND_ROW); /* I's row names S still: GONE is heard from a row's owner only */
 	if (!r->here)
 		act(out, MOVE_SEND_GONE);
 }
@@ -84,6 +86,10 @@ static void owner(struct move_recv *r, enum move_recv_event event, uint64_t inc,
 		break;
 	case RECV_CLOSED:
 		end(r, now_ms, out, false);
+		break;
+	case RECV_PASSED:
+		if (r->state == RECV_UNCONFIRMED && !r->confirmed && r->from != r->ingress)
+			tell(r, now_ms, out);
 		break;
 	case RECV_TICK:
 		if (now_ms >= r->deadline_ms && !r->frozen)

@@ -36,8 +36,7 @@ static void enter(struct move_send *s, enum move_send_state to, uint64_t now_ms,
 		break;
 	case SEND_GIVEN:
 		act(out, MOVE_GIVE);
-		if (s->ingress)
-			act(out, MOVE_SEND_ROW_OK);
+		act(out, MOVE_SEND_ROW_OK);
 		break;
 	case SEND_RESUMED:
 		act(out, MOVE_RESUME);

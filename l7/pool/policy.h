@@ -28,6 +28,7 @@ struct pool {
 	struct pool_backend backend[POOL_BACKENDS_MAX];
 	struct rank *rank;
 	struct lard *lard;
+	uint64_t home;		/* pool_set_home() */
 	uint32_t turn;		/* breaks ties */
 	uint64_t retry_tokens;	/* hundredths of a retry */
 	uint64_t retry_since_ms;

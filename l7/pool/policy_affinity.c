@@ -2,7 +2,8 @@
 /*
  * Affinity: the first of a key's order who is well and not overloaded; with replicas k > 1, the least loaded of the
  * first k.  Overloaded is more than bound_percent of the average load for its weight (consistent hashing with bounded
- * loads): the key then goes to the next of its order, on every front end the same.
+ * loads): the key then goes to the next of its order, on every front end the same.  With hand-off a front end sees all
+ * of its own host's requests and few of the others': its host would always look overloaded (pool_set_home()).
  *
  * A backend in slow start is passed over by a part of its keys, chosen by the key: each key comes back once.
  */
@@ -16,6 +17,8 @@ static bool within_bound(const struct pool *p, const struct choice *c, unsigned 
 {
 	uint64_t bound = p->conf->bound_percent ? p->conf->bound_percent : 125, mine = (uint64_t)p->backend[i].active + 1;
 
+	if (p->home & 1ull << i)
+		return true;
 	/* mine <= ceil(bound / 100 * total * weight / weights) */
 	return mine <= BOUND_FLOOR || (mine - 1) * 100 * weights < bound * total * c->weight[i];
 }
@@ -34,7 +37,7 @@ int policy_affinity(struct pool *p, const struct choice *c, const struct pool_ke
 	uint64_t total = 1, weights = 0;
 	int best = POOL_NONE, any = POOL_NONE;
 
-	FOR_EACH_BIT(i, c->mask)
+	FOR_EACH_BIT(i, c->mask & ~p->home)
 	{
 		total += p->backend[i].active;
 		weights += c->weight[i];

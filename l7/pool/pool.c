@@ -95,10 +95,16 @@ int pool_reconfigure(struct pool *p, const struct pool_conf *conf, uint64_t now_
 		lard_forget(lard);
 	free(p->rank);
 	memcpy(p->backend, backend, sizeof(backend));
+	p->home = 0; /* by index: to be said anew */
 	p->rank = rank;
 	p->lard = lard;
 	p->conf = conf;
 	return 0;
+}
+
+void pool_set_home(struct pool *p, uint64_t mask)
+{
+	p->home = mask;
 }
 
 static uint32_t share(const struct pool *p, const struct pool_backend *b, uint64_t now_ms)

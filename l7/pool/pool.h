@@ -49,6 +49,11 @@ int pool_pick(struct pool *p, const struct pool_key *key, uint64_t tried, uint64
 void pool_begin(struct pool *p, int backend, const struct pool_key *key); /* a request was given to it */
 void pool_end(struct pool *p, int backend, const struct pool_key *key, enum backend_outcome outcome, uint64_t now_ms);
 void pool_set_health(struct pool *p, int backend, enum backend_health health, uint64_t now_ms); /* active check, drain */
+/*
+ * A bit mask of backends to which connections come from other front ends too (hand-off): what they carry says nothing of
+ * what this front end has given to whom, so affinity's bound neither looks at them nor counts them.
+ */
+void pool_set_home(struct pool *p, uint64_t mask);
 bool pool_may_retry(struct pool *p, uint64_t now_ms); /* the retry budget; spends from it */
 
 struct pool_backend_status {

@@ -66,8 +66,9 @@ static __always_inline void count(__u32 what)
 
 /* What a row says, all of one moment. */
 struct said {
-	__u16 owner, ending;
-	__u8 state;
+	__u64 since;
+	__u16 owner;
+	__u8 state, ending;
 };
 
 enum found { FOUND_NONE, FOUND, FOUND_BUSY };
@@ -88,8 +89,9 @@ static __always_inline enum found find_row(const struct flow *f, __u64 now, stru
 		if (!r)
 			return FOUND_NONE;
 		said->owner = *(volatile __u16 *)&r->owner;
+		said->since = *(volatile __u64 *)&r->since_ns;
 		said->state = *(volatile __u8 *)&r->state;
-		said->ending = *(volatile __u16 *)&r->ending;
+		said->ending = *(volatile __u8 *)&r->ending;
 		deadline = *(volatile __u64 *)&r->deadline_ns;
 		if (deadline && now >= deadline) {
 			count(FLOW_EXPIRED);
@@ -328,6 +330,18 @@ static __always_inline int is_syn(const struct packet *p)
 	       (p->tcp_flags & (TCP_FLAG_BIT_SYN | TCP_FLAG_BIT_ACK)) == TCP_FLAG_BIT_SYN;
 }
 
+static __always_inline int is_fin(const struct packet *p)
+{
+	return !(p->shape & PACKET_ICMP_ERROR) &&
+	       (p->tcp_flags & (TCP_FLAG_BIT_FIN | TCP_FLAG_BIT_RST)) == TCP_FLAG_BIT_FIN;
+}
+
+/* Rule 8. */
+static __always_inline int settles(const struct said *said, __u64 now)
+{
+	return now - said->since < (said->ending == ROW_END_WAITS ? FLOW_SETTLE_MAX_NS : said->ending ? 0 : FLOW_SETTLE_NS);
+}
+
 static __always_inline void note(struct row *r, const struct packet_eth *eth, __u16 self, __u64 now)
 {
 	struct detour came;
@@ -384,7 +398,7 @@ int flow_ingress(struct __sk_buff *skb)
 		}
 		said.state = ROW_FWD; /* what waited goes on as by its row: an end is noted, a SYN after it removes the row */
 	}
-	if ((said.state == ROW_CLOSING || said.ending) && is_syn(&p)) {
+	if ((said.state == ROW_CLOSING || said.ending == ROW_ENDING) && is_syn(&p)) {
 		bpf_map_delete_elem(&rows, &p.flow); /* the port is used again: the next connection is nobody's yet */
 		count(FLOW_REMOVED);
 		return TC_ACT_UNSPEC;
@@ -393,8 +407,14 @@ int flow_ingress(struct __sk_buff *skb)
 		count(FLOW_SELF);
 		return TC_ACT_UNSPEC;
 	}
+	if (said.state == ROW_FWD && skb->ifindex != c->tap && is_fin(&p) && settles(&said, now)) {
+		*(volatile __u8 *)&r->ending = ROW_END_WAITS;
+		note(r, &eth, c->self, now);
+		count(FLOW_HELD);
+		return (int)bpf_redirect(c->tap, 0);
+	}
 	if (p.tcp_flags & (TCP_FLAG_BIT_FIN | TCP_FLAG_BIT_RST) && !(p.shape & PACKET_ICMP_ERROR))
-		*(volatile __u16 *)&r->ending = 1;
+		*(volatile __u8 *)&r->ending = ROW_ENDING;
 	note(r, &eth, c->self, now);
 	return forward(skb, &p, said.owner, c);
 }

@@ -27,6 +27,10 @@
  *     error about a packet of ours to a peer lowers that size (RFC 2003, section 5.1).
  *  7. Inside IP, only from a peer's address to ours: taken out, and looked at again as if it had come by the link.
  *     From anybody else to such an address of ours: dropped.
+ *  8. A first FIN that comes within FLOW_SETTLE_NS of FWD's beginning goes to the TAP and waits there for as long: packets that
+ *     the client sent before it may be on another CPU's queue or another host's way still, and would meet a closed socket, which
+ *     answers with a reset.  Whatever else is overtaken, TCP puts into order.  The same FIN again follows the first: it must
+ *     come neither before it nor long after it.
  */
 #ifndef L7_ROW_FLOW_H
 #define L7_ROW_FLOW_H
@@ -36,6 +40,8 @@
 
 #define FLOW_ROWS_MAX 262144u
 #define FLOW_PEERS_MAX 4096u
+#define FLOW_SETTLE_MAX_NS (10 * FLOW_SETTLE_NS) /* a row older than that lets FINs pass: nobody may be there to read the TAP */
+#define FLOW_SETTLE_NS 20000000u /* shorter than a client's retransmission timer, longer than a packet's delay on a busy host */
 
 enum row_state { ROW_NONE, ROW_HOLD, ROW_FWD, ROW_CLOSING };
 
@@ -50,8 +56,15 @@ struct row {
 	__u16 through; /* the bucket's owner when the last packet came; HOST_NONE: none came yet */
 	__u8 state;    /* enum row_state */
 	__u8 dropped;  /* HOLD: what of ours was dropped on its way out: enum row_dropped bits */
-	__u16 ending;  /* FWD: the client has sent its FIN or RST; then a SYN is another connection's, and removes the row */
+	__u8 ending;   /* FWD: enum row_ending */
+	__u8 passing;  /* this host is not the connection's ingress host: it sends on what was under way to it when it gave it */
 	__u32 inc;     /* of the owner's incarnation the low half: a restart finds out whether the owner has restarted too */
+};
+
+enum row_ending {
+	ROW_LASTS,
+	ROW_ENDING,    /* the client's FIN or RST has gone on; a SYN is another connection's now, and removes the row */
+	ROW_END_WAITS, /* its FIN waits in the TAP */
 };
 
 enum row_dropped { ROW_DROPPED_ACK = 1, ROW_DROPPED_DATA = 2 };

@@ -10,7 +10,7 @@
 struct packet_held {
 	struct packet_held *next;
 	uint64_t at_ms;
-	uint32_t len;
+	uint32_t len, seq, segment;
 	uint8_t frame[];
 };
 
@@ -95,13 +95,29 @@ static struct queue *new_queue(struct held *h, struct queue **at, const struct f
 	return q;
 }
 
-bool held_add(struct held *h, const struct flow *f, const uint8_t *frame, uint32_t len, uint64_t now_ms)
+static bool waits_already(const struct queue *q, uint32_t seq, uint32_t segment)
+{
+	const struct packet_held *p;
+
+	for (p = q && segment ? q->head : NULL; p; p = p->next)
+		if (p->seq == seq && p->segment == segment)
+			return true;
+	return false;
+}
+
+bool held_add(struct held *h, const struct flow *f, const uint8_t *frame, uint32_t len, uint32_t seq, uint32_t segment, uint64_t now_ms)
 {
 	struct queue **at = find(h, f), *q = *at;
 	bool room = h->counts.bytes + len <= HELD_HOST_BYTES_MAX &&
 		    (!q || (q->packets < HELD_FLOW_PACKETS_MAX && q->bytes + len <= HELD_FLOW_BYTES_MAX));
-	struct packet_held *p = room ? malloc(sizeof(*p) + len) : NULL;
+	struct packet_held *p;
 
+	if (waits_already(q, seq, segment)) {
+		h->counts.dropped++;
+		h->counts.again++;
+		return false;
+	}
+	p = room ? malloc(sizeof(*p) + len) : NULL;
 	if (!p) {
 		h->counts.dropped++;
 		return false;
@@ -116,6 +132,8 @@ bool held_add(struct held *h, const struct flow *f, const uint8_t *frame, uint32
 	p->next = NULL;
 	p->at_ms = now_ms;
 	p->len = len;
+	p->seq = seq;
+	p->segment = segment;
 	memcpy(p->frame, frame, len);
 	*q->tail = p;
 	q->tail = &p->next;

@@ -23,14 +23,18 @@ struct held;
 
 struct held_counts {
 	uint64_t packets, bytes, flows; /* that wait now */
-	uint64_t dropped;
+	uint64_t dropped, again; /* again: of those dropped which waited already */
 };
 
 struct held *held_new(void);
 void held_free(struct held *h);
 
-/* A copy of the frame waits; false: dropped. */
-bool held_add(struct held *h, const struct flow *f, const uint8_t *frame, uint32_t len, uint64_t now_ms);
+/*
+ * A copy of the frame waits; false: dropped.  seq, segment: what it carries of TCP's sequence space.  One that carries what
+ * waits already is not wanted: behind the first it would only be answered with one more ACK, which a client that has
+ * closed meanwhile answers with a reset.
+ */
+bool held_add(struct held *h, const struct flow *f, const uint8_t *frame, uint32_t len, uint32_t seq, uint32_t segment, uint64_t now_ms);
 /* Every packet of the flow, oldest first, to `each`, which may write into it; then it is gone. */
 void held_release(struct held *h, const struct flow *f, void (*each)(void *ctx, uint8_t *frame, uint32_t len), void *ctx);
 void held_drop(struct held *h, const struct flow *f);

@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -100,7 +101,8 @@ static int open_tap(struct rows *r)
 
 	r->tap = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	r->ioctls = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (r->tap < 0 || r->ioctls < 0)
+	r->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (r->tap < 0 || r->ioctls < 0 || r->timer < 0)
 		return -errno;
 	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "baton-held%%d");
 	if (ioctl(r->tap, TUNSETIFF, &ifr))
@@ -184,7 +186,8 @@ int rows_open(uint16_t self, const char *pin_dir, const char (*link)[IF_NAMESIZE
 
 	if (!r)
 		goto fail;
-	r->tap = r->ioctls = -1;
+	r->tap = r->ioctls = r->timer = -1;
+	r->settling_end = &r->settling;
 	r->held = held_new();
 	if (!r->held)
 		goto fail;
@@ -221,6 +224,17 @@ fail:
 	return err;
 }
 
+/* The first has waited long enough, or nobody waits any more. */
+static void settled(struct rows *r)
+{
+	struct settling *s = r->settling;
+
+	r->settling = s->next;
+	if (!r->settling)
+		r->settling_end = &r->settling;
+	free(s);
+}
+
 void rows_close(struct rows *r, bool take_off)
 {
 	size_t i;
@@ -235,6 +249,10 @@ void rows_close(struct rows *r, bool take_off)
 		close(r->tap);
 	if (r->ioctls >= 0)
 		close(r->ioctls);
+	if (r->timer >= 0)
+		close(r->timer);
+	while (r->settling)
+		settled(r);
 	rows_peers_free(r, take_off);
 	held_free(r->held);
 	flow_bpf__destroy(r->skel);
@@ -287,6 +305,62 @@ void rows_inject(struct rows *r, uint8_t *frame, size_t len)
 }
 
 
+static void wake(const struct rows *r)
+{
+	uint64_t at = r->settling->due_ns;
+	struct itimerspec t = { .it_value = { (time_t)(at / 1000000000), (long)(at % 1000000000) } };
+
+	timerfd_settime(r->timer, TFD_TIMER_ABSTIME, &t, NULL);
+}
+
+/* A FIN that the program has sent here to wait.  False: it need not any more. */
+static bool settles(struct rows *r, const struct packet *p, const struct row *row, uint32_t len, uint64_t now_ms)
+{
+	struct settling *s;
+
+	if (row->state != ROW_FWD || row->ending != ROW_END_WAITS || p->shape & PACKET_ICMP_ERROR ||
+	    (p->tcp_flags & (TCP_FLAG_BIT_FIN | TCP_FLAG_BIT_RST)) != TCP_FLAG_BIT_FIN)
+		return false;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return false;
+	if (!held_add(r->held, &p->flow, r->frame, len, p->seq, p->segment, now_ms)) {
+		free(s);
+		return true; /* it waits already, or the client sends it again */
+	}
+	s->flow = p->flow;
+	s->due_ns = now_ns() + FLOW_SETTLE_NS;
+	*r->settling_end = s;
+	r->settling_end = &s->next;
+	if (s == r->settling)
+		wake(r);
+	return true;
+}
+
+/* Those of a flow that is held again wait for its move's end with the others. */
+static void let_settled_go(struct rows *r)
+{
+	struct row row = { .cid = 0 };
+
+	if (!r->settling || r->settling->due_ns > now_ns())
+		return;
+	while (r->settling && r->settling->due_ns <= now_ns()) {
+		if (rows_get(r, &r->settling->flow, &row) || !row_lives(&row, now_ns()) || row.state != ROW_HOLD)
+			rows_release(r, &r->settling->flow);
+		settled(r);
+	}
+	if (r->settling)
+		wake(r);
+}
+
+void rows_settle(struct rows *r)
+{
+	uint64_t n;
+
+	if (read(r->timer, &n, sizeof(n)) == (ssize_t)sizeof(n))
+		let_settled_go(r);
+}
+
 void rows_poll(struct rows *r, uint64_t now_ms)
 {
 	struct packet_source s;
@@ -295,6 +369,7 @@ void rows_poll(struct rows *r, uint64_t now_ms)
 	ssize_t n;
 	int i;
 
+	let_settled_go(r);
 	/* Not for ever: a packet that goes round would keep us from everything else. */
 	for (i = 0; i < POLL_MAX && (n = read(r->tap, r->frame, sizeof(r->frame))) > 0; i++) {
 		s = (struct packet_source){ r->frame, (uint32_t)n };
@@ -303,7 +378,9 @@ void rows_poll(struct rows *r, uint64_t now_ms)
 		if (rows_get(r, &p.flow, &row) || !row_lives(&row, now_ns()))
 			row.state = ROW_NONE;
 		if (row.state == ROW_HOLD) {
-			held_add(r->held, &p.flow, r->frame, (uint32_t)n, now_ms);
+			held_add(r->held, &p.flow, r->frame, (uint32_t)n, p.seq, p.segment, now_ms);
+		} else if (settles(r, &p, &row, (uint32_t)n, now_ms)) {
+			continue;
 		} else if (!rows_peers_answer(r, &row, r->frame, (size_t)n, now_ms)) {
 			r->late++;
 			inject(r, r->frame, (uint32_t)n);
@@ -335,6 +412,11 @@ void rows_age(struct rows *r, uint64_t now_ms)
 int rows_fd(const struct rows *r)
 {
 	return r->tap;
+}
+
+int rows_timer_fd(const struct rows *r)
+{
+	return r->timer;
 }
 
 /* --- Counters ---------------------------------------------------------------------------------------------------- */

@@ -41,7 +41,10 @@ int rows_each(struct rows *r, int (*each)(void *ctx, const struct flow *f, const
 void rows_inject(struct rows *r, uint8_t *frame, size_t len);
 
 int rows_fd(const struct rows *r);
-/* Reads the TAP until it is empty, or for some thousand frames: packets of flows in HOLD wait, others go on at once. */
+int rows_timer_fd(const struct rows *r); /* readable: rows_settle() is due */
+void rows_settle(struct rows *r);
+/* Reads the TAP until it is empty, or for some thousand frames: packets of flows in HOLD wait, and FINs
+ * while their row settles; others go on at once. */
 void rows_poll(struct rows *r, uint64_t now_ms);
 /* The flow's waiting packets, oldest first, go where its row says now: forwarded, or to this host's own stack without one. */
 unsigned rows_release(struct rows *r, const struct flow *f); /* how many */

@@ -10,6 +10,13 @@
 
 struct flow_bpf;
 
+/* A FIN of this flow waits until then (flow.h, rule 8). */
+struct settling {
+	struct settling *next;
+	struct flow flow;
+	uint64_t due_ns;
+};
+
 /* Peers: what was asked for, so that learnt sizes can be forgotten and routes looked up again. */
 struct peers {
 	struct address *self;
@@ -23,13 +30,14 @@ struct peers {
 
 struct rows {
 	struct flow_bpf *skel;
-	int tap, ioctls;
+	int tap, ioctls, timer;
 	char tap_name[IF_NAMESIZE];
 	uint8_t mac[6]; /* of [self], and so of the TAP */
 	char link[ROWS_LINKS_MAX][IF_NAMESIZE];
 	size_t n_links;
 	char pin_dir[256];
 	struct held *held;
+	struct settling *settling, **settling_end; /* by time */
 	uint64_t released, late, dropped, too_big;
 	struct flow_config config;
 	struct peers peers;

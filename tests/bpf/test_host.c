@@ -501,7 +501,9 @@ static int io_watched(void *ctx, struct datapath_watch *w, size_t n)
 
 static int io_probe(void *ctx, const struct tcp_iter_socket *t)
 {
-	return prober_send(((struct stand *)ctx)->prober, t);
+	int as_listed = sockets_as_listed(diag, t); /* as the agent does */
+
+	return as_listed > 0 ? prober_send(((struct stand *)ctx)->prober, t) : as_listed < 0 ? as_listed : 1;
 }
 
 static const struct proof_io io = { io_list, io_watch, io_watched, io_probe };
@@ -620,6 +622,59 @@ static void proof(void **state)
 	datapath_ebpf.close(s.d, true);
 }
 
+struct wanted {
+	uint16_t client_port;
+	struct tcp_iter_socket found;
+};
+
+static void found_it(void *ctx, const struct tcp_iter_socket *s)
+{
+	struct wanted *w = ctx;
+
+	if (s->dst_port == w->client_port)
+		w->found = *s;
+}
+
+/* What was listed is looked at again before it is probed: idle it is as listed, with traffic or ended it is not. */
+static void as_listed(void **state)
+{
+	static const char *const clients[] = { "203.0.113.7", "2001:db8:7::7" };
+	struct tcp_list *list;
+	char why[256];
+
+	(void)state;
+	if (tcp_list_open(&list, why, sizeof(why)))
+		fail_msg("%s", why);
+	for (int i = 0; i < 2; i++) {
+		struct pair p = connect_from(clients[i]);
+		struct sockaddr_in6 at;
+		socklen_t len = sizeof(at);
+		struct wanted w = { 0 };
+
+		assert_int_equal(getsockname(p.client, (struct sockaddr *)&at, &len), 0);
+		w.client_port = ntohs(at.sin6_port); /* at the same place in IPv4's */
+		still_well(&p);
+		usleep(100000);
+		assert_int_equal(tcp_list_read(list, &vips, found_it, &w), 0);
+		assert_int_equal(w.found.dst_port, w.client_port);
+		assert_int_equal(sockets_as_listed(diag, &w.found), 1);
+		usleep(50000);
+		assert_int_equal(sockets_as_listed(diag, &w.found), 1);
+		still_well(&p);
+		assert_int_equal(sockets_as_listed(diag, &w.found), 0);
+		usleep(100000);
+		assert_int_equal(tcp_list_read(list, &vips, found_it, &w), 0);
+		assert_int_equal(sockets_as_listed(diag, &w.found), 1);
+		close(p.client);
+		usleep(10000);
+		assert_int_equal(sockets_as_listed(diag, &w.found), 0); /* CLOSE_WAIT */
+		close(p.server);
+		usleep(10000);
+		assert_int_equal(sockets_as_listed(diag, &w.found), 0); /* gone */
+	}
+	tcp_list_close(list);
+}
+
 /* The tests in a process of their own, so that what they have made goes even where one of them does not end. */
 static int within_its_time(pid_t tests)
 {
@@ -645,6 +700,7 @@ int main(void)
 		cmocka_unit_test(links),   cmocka_unit_test(routes_follow_the_switches),
 		cmocka_unit_test(vip_addresses), cmocka_unit_test(sockets),
 		cmocka_unit_test(proof),
+		cmocka_unit_test(as_listed),
 	};
 
 	pid_t child;

@@ -320,6 +320,8 @@ static void one_on_the_wire(const struct kind *k, const struct fixture *x, int f
 	rows_delete(rows, &f);
 	if (!k->none)
 		assert_int_equal(rows_put(rows, &f, &k->row), 0);
+	if (!k->none && x->flags & F_FIN)
+		usleep(FLOW_SETTLE_NS / 1000); /* an end does not wait any more (ends_settle) */
 	make_frame(&in, x, family, ttl);
 	look(behind[family == FLOW_V6], stack, &stack_len, 0);
 	send_frame(&in);
@@ -545,6 +547,81 @@ static void nothing_overtakes(void **state)
 	rows_delete(rows, &f);
 }
 
+static void send_end(uint32_t number)
+{
+	const struct fixture x = { "", T(SELF, 3), .shape = SH_TCP, .socket = FS_LISTEN, .flags = F_FIN | F_ACK };
+	const struct fixture_socket s = { number, 2000 };
+	struct frame f;
+
+	fixture_frame(&f, &x, FLOW_V4, &s);
+	send_frame(&f);
+}
+
+/* A FIN right behind a move waits for what may be under way still; nothing else does, nor one that comes later. */
+static void ends_settle(void **state)
+{
+	struct row fwd = { .state = ROW_FWD, .owner = OWNER }, hold = { .state = ROW_HOLD };
+	struct pollfd timer = { rows_timer_fd(rows), POLLIN, 0 };
+	struct flow f = the_flow(FLOW_V4);
+	uint8_t b[2048];
+	uint32_t len;
+	struct row row;
+
+	(void)state;
+	look(wire, b, &len, 1);
+	assert_int_equal(rows_put(rows, &f, &fwd), 0);
+	send_numbered(8000, 1);
+	expect_numbered(wire, 8000, 1);
+	send_end(8001);
+	send_end(8001); /* again: it waits already */
+	assert_int_equal(waiting(), 1);
+	assert_int_equal(look(wire, b, &len, 1), 0);
+	send_numbered(8000, 1); /* what was under way */
+	expect_numbered(wire, 8000, 1);
+	assert_int_equal(rows_get(rows, &f, &row), 0);
+	assert_int_equal(row.ending, ROW_END_WAITS);
+	assert_int_equal(poll(&timer, 1, 500), 1);
+	rows_settle(rows);
+	expect_numbered(wire, 8001, 1);
+	assert_int_equal(waiting(), 0);
+	assert_int_equal(poll(&timer, 1, 0), 0); /* nobody is woken for nothing */
+	assert_int_equal(rows_get(rows, &f, &row), 0);
+	assert_int_equal(row.ending, ROW_ENDING);
+	send_end(8001); /* the row is old enough: control */
+	expect_numbered(wire, 8001, 1);
+
+	/* One that is sent again follows the first: not before it when the row is older by then, not long after it. */
+	assert_int_equal(rows_put(rows, &f, &fwd), 0);
+	usleep(FLOW_SETTLE_NS / 2000);
+	send_end(8005);
+	assert_int_equal(waiting(), 1);
+	usleep(FLOW_SETTLE_NS * 6 / 10000);
+	send_end(8005);
+	assert_int_equal(waiting(), 1);
+	assert_int_equal(look(wire, b, &len, 1), 0);
+	assert_int_equal(poll(&timer, 1, 500), 1);
+	rows_settle(rows);
+	expect_numbered(wire, 8005, 1);
+	assert_int_equal(waiting(), 0);
+	assert_int_equal(rows_put(rows, &f, &(struct row){ .state = ROW_FWD, .owner = OWNER, .ending = ROW_ENDING }), 0);
+	send_end(8005);
+	expect_numbered(wire, 8005, 1);
+
+	/* Another move begins meanwhile: it waits for that. */
+	assert_int_equal(rows_put(rows, &f, &fwd), 0);
+	send_end(8002);
+	assert_int_equal(waiting(), 1);
+	assert_int_equal(rows_put(rows, &f, &hold), 0);
+	assert_int_equal(poll(&timer, 1, 500), 1);
+	rows_settle(rows);
+	assert_int_equal(look(wire, b, &len, 5), 0);
+	assert_int_equal(waiting(), 1);
+	assert_int_equal(rows_put(rows, &f, &fwd), 0);
+	assert_int_equal(rows_release(rows, &f), 1);
+	expect_numbered(wire, 8002, 1);
+	rows_delete(rows, &f);
+}
+
 /* Nobody reads the TAP: the kernel drops what is too much, and says so; the rest is there. */
 static void tap_full(void **state)
 {
@@ -636,6 +713,7 @@ static void what_is_left(void **state)
 	static struct rows_left l;
 	struct row fwd = { .state = ROW_FWD, .owner = OWNER }, over = { .state = ROW_FWD, .owner = OWNER, .deadline_ns = LONG_AGO };
 	struct row through = { .state = ROW_HOLD, .through = 5 };
+	struct row passing = { .state = ROW_FWD, .owner = OWNER, .through = 5, .passing = 1 };
 	struct flow f = the_flow(FLOW_V4), g = the_flow(FLOW_V6), h = f;
 	struct table t;
 	uint32_t i;
@@ -648,6 +726,11 @@ static void what_is_left(void **state)
 	assert_int_equal(rows_left_owner(&f, &t, 7), 3);
 	assert_int_equal(rows_left_read(&l, pins, SELF, &t, 7, 10000, &gone), 0);
 	assert_int_equal(l.n, 0); /* control */
+	assert_int_equal(rows_put(rows, &f, &passing), 0);
+	assert_int_equal(rows_left_read(&l, pins, SELF, &t, 7, 15000, &gone), 0);
+	assert_int_equal(l.n, 1); /* a drain waits for it, but no bucket needs this host for it */
+	assert_int_equal(l.via[3], 0);
+	assert_int_equal(l.via[5], 0);
 	h.sport ^= 1;
 	assert_int_equal(rows_put(rows, &f, &fwd), 0);
 	assert_int_equal(rows_put(rows, &g, &through), 0);
@@ -865,7 +948,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ingress_by_test_run), cmocka_unit_test(ingress_on_the_wire), cmocka_unit_test(egress),
 		cmocka_unit_test(released_in_order),
-		cmocka_unit_test(nothing_overtakes),   cmocka_unit_test(tap_full),	      cmocka_unit_test(table_full),
+		cmocka_unit_test(nothing_overtakes),  cmocka_unit_test(ends_settle),   cmocka_unit_test(tap_full),	      cmocka_unit_test(table_full),
 		cmocka_unit_test(what_is_left),	cmocka_unit_test(concurrent_update),   cmocka_unit_test(opened_again),
 	};
 

@@ -268,7 +268,7 @@ inline import(x)
 	:: else ->
 		recv[to[x]] = RECV_UNCONFIRMED;
 		if
-		:: from[x] != INGRESS -> m_row[x] = true
+		:: from[x] != INGRESS -> m_row[x] = true /* said when S has sent on what it held, or later: it arrives at any time */
 		:: else
 		fi
 	fi;

@@ -25,7 +25,7 @@ static bool add(struct held *h, uint32_t flow, uint32_t number, uint32_t len, ui
 	struct flow f = flow_of(flow);
 
 	memcpy(frame, &number, sizeof(number));
-	return held_add(h, &f, frame, len, now);
+	return held_add(h, &f, frame, len, number, 0, now);
 }
 
 static void in_order(void *ctx, uint8_t *p, uint32_t len)
@@ -140,10 +140,33 @@ static void drop(void **state)
 	held_free(h);
 }
 
+/* A client that waits long sends its FIN again; what only looks like it is kept: an ACK, a longer one, one of another flow. */
+static void again(void **state)
+{
+	struct flow f = flow_of(1), g = flow_of(2);
+	struct held *h = held_new();
+
+	(void)state;
+	assert_true(held_add(h, &f, frame, 60, 1000, 24, 1));
+	assert_true(held_add(h, &f, frame, 60, 1024, 1, 1));
+	assert_false(held_add(h, &f, frame, 60, 1024, 1, 300));
+	assert_false(held_add(h, &f, frame, 60, 1000, 24, 300));
+	assert_int_equal(held_counts(h)->again, 2);
+	assert_true(held_add(h, &f, frame, 60, 1000, 25, 300));
+	assert_true(held_add(h, &f, frame, 60, 1000, 0, 300));
+	assert_true(held_add(h, &f, frame, 60, 1000, 0, 300));
+	assert_true(held_add(h, &g, frame, 60, 1024, 1, 300));
+	assert_int_equal(held_counts(h)->packets, 6);
+	held_drop(h, &f);
+	assert_true(held_add(h, &f, frame, 60, 1024, 1, 400)); /* nothing waits any more */
+	held_free(h);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(order), cmocka_unit_test(bound_of_a_flow),
-					    cmocka_unit_test(bound_of_the_host), cmocka_unit_test(age), cmocka_unit_test(drop) };
+					    cmocka_unit_test(bound_of_the_host), cmocka_unit_test(age), cmocka_unit_test(drop),
+					    cmocka_unit_test(again) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -56,7 +56,7 @@ static void test_send(void **state)
 
 	assert_send(true, SEND_OFFERED, SEND_UNSENT, 0, NOW, SEND_RESUMED, "resume");
 	assert_send(true, SEND_OFFERED, SEND_ACCEPTED, 20, NOW, SEND_GIVEN, "give, send row ok");
-	assert_send(false, SEND_OFFERED, SEND_ACCEPTED, 20, NOW, SEND_GIVEN, "give");
+	assert_send(false, SEND_OFFERED, SEND_ACCEPTED, 20, NOW, SEND_GIVEN, "give, send row ok");
 	assert_send(true, SEND_OFFERED, SEND_ACCEPTED, 21, NOW, SEND_OFFERED, "");
 	assert_send(true, SEND_OFFERED, SEND_ACCEPTED, 20, LATE, SEND_LOST, "wipe, send no row");
 	assert_send(false, SEND_OFFERED, SEND_ACCEPTED, 20, LATE, SEND_LOST, "wipe, send gone");
@@ -64,7 +64,7 @@ static void test_send(void **state)
 	assert_send(true, SEND_OFFERED, SEND_REFUSED, 20, LATE, SEND_RESUMED, "resume");
 	assert_send(true, SEND_OFFERED, SEND_REFUSED, 21, NOW, SEND_LOST, "wipe, send no row");
 	assert_send(true, SEND_OFFERED, SEND_UNKNOWN, 0, NOW, SEND_LOST, "wipe, send no row");
-	assert_send(false, SEND_OFFERED, SEND_LATER, 0, NOW, SEND_GIVEN, "give");
+	assert_send(false, SEND_OFFERED, SEND_LATER, 0, NOW, SEND_GIVEN, "give, send row ok");
 	assert_send(false, SEND_OFFERED, SEND_LATER, 0, LATE, SEND_LOST, "wipe, send gone");
 	assert_send(true, SEND_OFFERED, SEND_PEER, 20, NOW, SEND_OFFERED, "send status");
 	assert_send(true, SEND_OFFERED, SEND_PEER, 21, NOW, SEND_LOST, "wipe, send no row");
@@ -100,7 +100,12 @@ static void test_recv(void **state)
 	assert_recv(1, 1, RECV_UNSEEN, RECV_OFFER, 0, NOW, RECV_IMPORTING, "settle own, drop row, import");
 	assert_recv(1, 1, RECV_UNSEEN, RECV_UNWANTED, 0, NOW, RECV_BURNT, "settle own, send refuse");
 	assert_recv(1, 1, RECV_IMPORTING, RECV_IMPORTED, 0, NOW, RECV_UNCONFIRMED, "send accept");
-	assert_recv(1, 3, RECV_IMPORTING, RECV_IMPORTED, 0, NOW, RECV_UNCONFIRMED, "send accept, send row");
+	assert_recv(1, 3, RECV_IMPORTING, RECV_IMPORTED, 0, NOW, RECV_UNCONFIRMED, "send accept");
+	assert_recv(1, 3, RECV_UNCONFIRMED, RECV_CLOSED, 0, NOW, RECV_ENDED, "send row, send gone");
+	assert_recv(1, 3, RECV_OWNED, RECV_CLOSED, 0, NOW, RECV_ENDED, "send gone");
+	assert_recv(1, 3, RECV_UNCONFIRMED, RECV_PASSED, 0, NOW, RECV_UNCONFIRMED, "send row");
+	assert_recv(1, 1, RECV_UNCONFIRMED, RECV_PASSED, 0, NOW, RECV_UNCONFIRMED, "");
+	assert_recv(1, 3, RECV_OWNED, RECV_PASSED, 0, NOW, RECV_OWNED, "");
 	assert_recv(1, 2, RECV_IMPORTING, RECV_IMPORTED, 0, NOW, RECV_OWNED, "send accept");
 	assert_recv(1, 1, RECV_IMPORTING, RECV_NOT_IMPORTED, 0, NOW, RECV_BURNT, "send refuse");
 	assert_recv(1, 1, RECV_BURNT, RECV_AGAIN, 0, NOW, RECV_BURNT, "send refuse");

@@ -321,6 +321,7 @@ static void recv_actions(uint16_t h, uint16_t conn, struct move_recv *r, const s
 	struct msg to_s = {.from = h, .to = o ? o->from : r ? r->from : MOVE_NOBODY, .conn = conn, .e = e};
 	struct msg to_i = {.from = h, .to = ingress[conn], .conn = conn, .e = e};
 	struct move_actions more;
+	bool drops = false;
 
 	for (unsigned i = 0; i < out->n; i++) {
 		switch (out->action[i]) {
@@ -329,12 +330,14 @@ static void recv_actions(uint16_t h, uint16_t conn, struct move_recv *r, const s
 				send_event(h, conn, SEND_LATER, 0);
 			break;
 		case MOVE_DROP_ROW:
-			p->row.state = ROW_NONE;
+			drops = true; /* as l7/handoff/handoff_receiver.c: once the socket is there; of a failed import the row leads to its owner still */
 			break;
 		case MOVE_IMPORT:
 			if (p->copy != NO_COPY)
 				violated("connection %u is imported at %u over a copy", conn, h);
 			if (!chance(5)) {
+				if (drops)
+					p->row.state = ROW_NONE;
 				claim(h, conn, e);
 				p->since = p->last = e;
 				count.imported++;
@@ -393,9 +396,13 @@ static void session_down(uint16_t h, uint16_t peer)
 
 	me->session[peer] = 0;
 	for (uint16_t c = 0; c < CONNS; c++) {
+		struct move_recv *r = move_memory_find(me->memory, cid_of(c));
+
 		move_row_session_ended(&me->at[c].row, peer, now);
 		if (ingress[c] == peer)
 			recv_event(h, c, RECV_INGRESS_DOWN, 0);
+		else if (r && r->from == peer)
+			recv_event(h, c, RECV_PASSED, 0);
 	}
 }
 
@@ -536,6 +543,12 @@ static void deliver(const struct msg *m)
 	case M_ROW_OK:
 		if (!heard)
 			break;
+		if (m->from != ingress[m->conn]) {
+			r = move_memory_find(me->memory, o.cid);
+			if (r && r->e == m->e && r->from == m->from)
+				recv_event(m->to, m->conn, RECV_PASSED, 0);
+			break;
+		}
 		move_memory_row_ok(me->memory, o.cid, m->e, m->from_inc, now, &out);
 		recv_actions(m->to, m->conn, NULL, &o, &out);
 		break;

@@ -240,6 +240,32 @@ static void affinity_bound_is_kept(void **state)
 	}
 }
 
+/* Hand-off: connections come here because this host's backend has their object; that is not too many for it. */
+static void affinity_keeps_what_came_home(void **state)
+{
+	struct pool_conf conf = conf_of(POLICY_AFFINITY, 4);
+	struct pool *p = pool_new(&conf, 1);
+	struct pool_key hot = key_of(1);
+	struct pool_backend_status s;
+	int home = pool_pick(p, &hot, 0, 1), i, key;
+
+	(void)state;
+	for (i = 0; i < 100; i++)
+		pool_begin(p, home, &hot);
+	assert_int_not_equal(pool_pick(p, &hot, 0, 1), home); /* control */
+	pool_set_home(p, UINT64_C(1) << home);
+	assert_int_equal(pool_pick(p, &hot, 0, 1), home);
+	/* Nor are the others less loaded for that: what this front end gives to one of them is bound by what they have. */
+	for (key = 2; (i = pool_pick(p, &(struct pool_key){ .hash = key_of(key).hash }, 0, 1)) == home; key++)
+		;
+	hot = key_of(key);
+	for (int n = 0; n < 12; n++)
+		pool_begin(p, pool_pick(p, &hot, 0, 1), &hot);
+	pool_status(p, i, 1, &s);
+	assert_true(s.active <= 8);
+	pool_free(p);
+}
+
 /* Control for the bound: without load, the hot key stays in one place. */
 static void affinity_keeps_a_key_that_does_not_overload(void **state)
 {
@@ -641,6 +667,7 @@ int main(void)
 		cmocka_unit_test(affinity_moves_only_the_leavers_keys),
 		cmocka_unit_test(affinity_survives_reconfiguration),
 		cmocka_unit_test(affinity_bound_is_kept),
+		cmocka_unit_test(affinity_keeps_what_came_home),
 		cmocka_unit_test(affinity_keeps_a_key_that_does_not_overload),
 		cmocka_unit_test(affinity_replicates_k_of_n),
 		cmocka_unit_test(affinity_replaces_one_replica),
