@@ -40,6 +40,9 @@
 
 #define HOSTS 3
 #define FLOWS 20
+#ifndef TRANSFER_MS
+#define TRANSFER_MS 3000 /* without a byte that arrives, a connection counts as broken */
+#endif
 
 enum { NS_CLIENT, NS_SWITCH, NS_HOST /* + host id - 1 */, NS_N = NS_HOST + HOSTS };
 
@@ -326,7 +329,7 @@ __attribute__((unused)) static int transfer(int from, int to, size_t total)
 		struct pollfd p[2] = { { from, sent < total ? POLLOUT : 0, 0 }, { to, POLLIN, 0 } };
 		ssize_t n;
 
-		if (poll(p, 2, 3000) <= 0)
+		if (poll(p, 2, TRANSFER_MS) <= 0)
 			return ETIMEDOUT;
 		if (sent < total) {
 			size_t want = total - sent < sizeof(out) ? total - sent : sizeof(out);

@@ -7,8 +7,11 @@
  */
 #include <sys/wait.h>
 
-#include "tests/bpf/three_hosts.h"
 #include "tests/vm/rounds.h"
+
+#define TRANSFER_MS rounds(3000, 30000) /* on a busy machine that kernel takes more than 3 s to unload and load a module */
+
+#include "tests/bpf/three_hosts.h"
 
 #define PIPES 4
 
