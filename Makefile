@@ -227,7 +227,7 @@ handoff-long: all
 	 grep '^# ' $(RESULTS)/handoff-long.test_handoff_load.log; exit $$late
 
 san:
-	@$(AGAIN) SAN=1 SUITE=san RESULTS=$(RESULTS) unit
+	+@$(AGAIN) SAN=1 SUITE=san RESULTS=$(RESULTS) unit
 
 # One line per harness; a crash leaves its input in build/fuzz-crashes.  The corpus grows in build/fuzz-corpus, so
 # that the next run begins where this one ended.

@@ -30,7 +30,7 @@ class Wrong(Exception):
 
 
 def options(**kw):
-    """What POP a test needs: hosts, switches, upstreams, one_armed, policy, interval, front_ends."""
+    """What POP a test needs: hosts, switches, upstreams, one_armed, policy, interval, front_ends, handoff."""
     def mark(test):
         test.options = kw
         return test
@@ -68,6 +68,8 @@ class Load:
         self.start("wiretap", [program("wiretap")] + addresses + ["--log", where("resets"), "--every", "100"] +
                    [l.ifname("client") for l in bed.plan.client_links])
         more = ["--every", "100", "--seed", str(seed), "--timeout", str(timeout_ms)]
+        if bed.plan.handoff:
+            more += ["--objects", "100"]
         if bed.plan.front_ends:
             more += ["--tls-share", "25", "--ca", bed.machine.path("certs", "www.crt")]
         if rate:
@@ -163,13 +165,13 @@ class Bed:
         self.loads = []
 
     def up(self, hosts=4, switches=("xdp", "netlink"), upstreams=("bird", "frr"), one_armed=None, policy=None,
-           interval="500ms", bare=False, front_ends=False):
+           interval="500ms", bare=False, front_ends=False, handoff=False):
         for program in () if bare else ("baton", "baton-controld", "baton-switchd", "baton-agentd") + ("baton-l7d",) * front_ends:
             if not os.access(os.path.join(BUILD, program), os.X_OK):
                 raise Skip("%s is not built in %s" % (program, BUILD))
         facts = {"prefix": self.prefix, "hosts": hosts, "switches": list(switches), "upstreams": list(upstreams),
-                 "one_armed": one_armed or {}, "front_ends": front_ends, "datapath": DATAPATH, "build": BUILD}
-        self.plan = Plan(self.prefix, hosts, switches, upstreams, one_armed or {}, front_ends, DATAPATH)
+                 "one_armed": one_armed or {}, "front_ends": front_ends, "handoff": handoff, "datapath": DATAPATH, "build": BUILD}
+        self.plan = Plan(self.prefix, hosts, switches, upstreams, one_armed or {}, front_ends, DATAPATH, handoff)
         self.machine.create(facts)
         import network
         import sysctls

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """baton-l7d on every host, each in front of all hosts' nginx: what a host's drain means for those who use its server."""
+import json
 import os
 import re
+import socket
 import subprocess
 import time
 
@@ -96,3 +98,41 @@ def test_websockets(bed):
         for port, ca in ((80, "-"), (443, bed.machine.path("certs", "www.crt"))):
             got = ask(address, port, ca, 21)
             check("21 messages" in got, "%s port %d: %s", address, port, got)
+
+
+def handoffs(bed):
+    """What the front ends have counted since they began; of one that is just away, nothing."""
+    total = {}
+    for h in bed.plan.hosts:
+        try:
+            with socket.socket(socket.AF_UNIX) as s:
+                s.settimeout(5)
+                s.connect(bed.machine.path(h, "run", "l7d.sock"))
+                s.sendall(b'{"verb": "status"}\n')
+                said = json.loads(s.makefile("rb").readline())["handoffs"]
+        except (OSError, ValueError):
+            continue
+        for name, n in said.items():
+            total[name] = total.get(name, 0) + n
+    return total
+
+
+@options(front_ends=True, handoff=True)
+def test_hand_off_in_a_drain(bed):
+    """Half of the load asks for objects that one host's server each has: its connections move there, and on, while a host that is ingress
+    of some and owner of others is drained, restarted and filled."""
+    load = bed.load(long=60, rate=20)
+    wait("connections to move", lambda: handoffs(bed).get("given", 0) > 20, 20)
+    bed.drain("h1")
+    bed.drained("h1", 90)
+    before = handoffs(bed)
+    bed.services.restart("h1")
+    bed.fill("h1")
+    wait("h1 to serve", lambda: bed.host("h1")["health"] == "up" and bed.host("h1")["owned"] > 0)
+    bed.settled()
+    wait("connections to move to h1 again", lambda: handoffs(bed).get("given", 0) > before["given"], 20)
+    load.went_on()
+    after = handoffs(bed)
+    print("# %s; resets seen: %d" % (after, load.now("wiretap")["resets"]))  # guide 11, "In the demo": why some may be
+    check(not load.faults() and not load.now("short")["failed"] and not load.now("long")["failed"], "something broke: %s", load.faults()[:3])
+    check(before["lost"] == after["lost"] == 0, "connections were lost: %s, %s", before, after)
