@@ -44,7 +44,7 @@ static int adopt_it(void *ctx, const struct flow *f, const struct row *row)
 	}
 	if (o->row.state == ROW_FWD && (!o->row.deadline_ns || o->row.deadline_ns > end_ns)) {
 		o->row.deadline_ns = end_ns;
-		rows_put(host->rows, f, &o->row);
+		rows_change(host->rows, f, &o->row);
 	}
 	return 0;
 }

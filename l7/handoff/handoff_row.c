@@ -93,38 +93,46 @@ int handoff_host_rows(struct handoff_host *host, struct rows_counts *out)
 	return rows_counts(host->rows, out);
 }
 
-static int put_row(const struct place *p, const struct move_row *r, bool ending)
+static struct row row_of(const struct place *p, const struct move_row *r, bool ending)
 {
 	struct row row = { .cid = r->cid, .e = r->e, .owner = r->owner, .state = (uint8_t)r->state, .ending = ending,
 			   .passing = p->ingress != p->h->self, .inc = (uint32_t)r->owner_inc };
 
 	row.deadline_ns = r->deadline_ms == UINT64_MAX ? 0 : r->deadline_ms * 1000000;
-	return rows_put(p->h->host->rows, &p->flow, &row);
+	return row;
+}
+
+static int change(const struct place *p, const struct move_row *r, bool ending)
+{
+	struct row row = row_of(p, r, ending);
+
+	return rows_change(p->h->host->rows, &p->flow, &row);
 }
 
 void row_sync(struct place *p)
 {
 	struct row now;
-	int err = 0;
+	int err = rows_get(p->h->host->rows, &p->flow, &now);
 
 	/* The client may have used its port again meanwhile: its SYN has removed the row, and what is there is another
 	 * connection's. */
-	if (rows_get(p->h->host->rows, &p->flow, &now) || now.cid != p->cid) {
-		p->row = (struct move_row){ .state = ROW_NONE, .deadline_ms = UINT64_MAX };
-		return;
-	}
-	if (p->row.state == ROW_NONE)
+	if (!err && now.cid != p->cid)
+		err = -ENOENT;
+	if (!err && p->row.state == ROW_NONE)
 		rows_delete(p->h->host->rows, &p->flow);
-	else
-		err = put_row(p, &p->row, now.ending == ROW_ENDING);
-	/* One that is there is written over; a FWD follows a HOLD, so there is room. */
-	if (err)
+	else if (!err)
+		err = change(p, &p->row, now.ending == ROW_ENDING);
+	if (err == -ENOENT)
+		p->row = (struct move_row){ .state = ROW_NONE, .deadline_ms = UINT64_MAX };
+	else if (err) /* (one that is there is written over: there is room) */
 		log_error("row of connection %016llx: %s: its packets stay here", (unsigned long long)p->cid, strerror(-err));
 }
 
 int row_hold(const struct place *p)
 {
-	return put_row(p, &p->row, false);
+	struct row row = row_of(p, &p->row, false);
+
+	return rows_put(p->h->host->rows, &p->flow, &row);
 }
 
 void row_clear(const struct place *p)
@@ -164,7 +172,7 @@ void row_pass(struct place *p)
 	if (sorting.deadline_ms == UINT64_MAX)
 		sorting.deadline_ms = monotonic_ms() + MOVE_PASSING_MS; /* no HOLD is for ever, should we end before the next step */
 	pthread_mutex_lock(&host->lock);
-	if (!rows_get(host->rows, &p->flow, &now) && now.cid == p->cid && !put_row(p, &sorting, false))
+	if (!rows_get(host->rows, &p->flow, &now) && now.cid == p->cid && !change(p, &sorting, false))
 		for (i = 0; i < PASSES; i++) {
 			rows_poll(host->rows, monotonic_ms());
 			if (!rows_release(host->rows, &p->flow))

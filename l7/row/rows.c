@@ -261,12 +261,22 @@ void rows_close(struct rows *r, bool take_off)
 
 /* --- Rows ------------------------------------------------------------------------------------------------------ */
 
-int rows_put(struct rows *r, const struct flow *f, const struct row *row)
+static int put(struct rows *r, const struct flow *f, const struct row *row, uint64_t how)
 {
 	struct row now = *row;
 
 	now.since_ns = now_ns();
-	return bpf_map_update_elem(bpf_map__fd(r->skel->maps.rows), f, &now, BPF_ANY);
+	return bpf_map_update_elem(bpf_map__fd(r->skel->maps.rows), f, &now, how);
+}
+
+int rows_put(struct rows *r, const struct flow *f, const struct row *row)
+{
+	return put(r, f, row, BPF_ANY);
+}
+
+int rows_change(struct rows *r, const struct flow *f, const struct row *row)
+{
+	return put(r, f, row, BPF_EXIST);
 }
 
 int rows_get(struct rows *r, const struct flow *f, struct row *row)

@@ -32,6 +32,9 @@ void rows_close(struct rows *r, bool take_off); /* take_off: filters and pins to
 int rows_set_links(struct rows *r, const char (*link)[IF_NAMESIZE], size_t n_links);
 
 int rows_put(struct rows *r, const struct flow *f, const struct row *row); /* -E2BIG: full, nobody is evicted */
+/* -ENOENT: it is gone.  The kernel removes a row when the client uses its port again: what comes after that is another connection's,
+ * and a row that were put back would send it to the last one's owner. */
+int rows_change(struct rows *r, const struct flow *f, const struct row *row);
 int rows_get(struct rows *r, const struct flow *f, struct row *row);	   /* -ENOENT */
 int rows_delete(struct rows *r, const struct flow *f);			   /* -ENOENT */
 /* Every row, in no order, those past their deadline too; each may delete its own.  Non-zero from `each` ends it. */

@@ -124,7 +124,7 @@ def test_hand_off_in_a_drain(bed):
     load = bed.load(long=60, rate=20)
     wait("connections to move", lambda: handoffs(bed).get("given", 0) > 20, 20)
     bed.drain("h1")
-    bed.drained("h1", 90)
+    bed.drained("h1", seconds=90)
     before = handoffs(bed)
     bed.services.restart("h1")
     bed.fill("h1")
