@@ -7,13 +7,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-static void arrived(struct handoff *h, struct place *p, struct move_recv *r, const struct move_letter *l)
+static void arrived(struct handoff *h, struct place *p, const struct move_letter *l)
 {
 	p->row = (struct move_row){ .state = ROW_NONE, .deadline_ms = UINT64_MAX };
 	p->since = p->last = l->e;
 	h->n_arrived++;
 	stats_inc(h->w->stats.moves_taken);
-	(void)r;
 }
 
 /* I's row names us: that of the host from which the connection came needs to pass on only what is under way to it. */
@@ -41,7 +40,7 @@ static void import(struct handoff *h, struct move_recv *r, const struct move_let
 	}
 	flight_offered(h, l, from, h->letter_ns);
 	if (p && !h->why)
-		arrived(h, p, r, l);
+		arrived(h, p, l);
 	move_memory_step(h->memory, r, h->why ? RECV_NOT_IMPORTED : RECV_IMPORTED, 0, monotonic_ms(), &more);
 	place_received(h, r, l, from, &more);
 	if (!h->why && l->ingress == h->self)

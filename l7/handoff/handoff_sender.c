@@ -9,7 +9,7 @@
 
 #define SILENT_MS 500	  /* a peer that has not answered an offer in time gets no other for so long */
 
-static void place_left(struct place *p)
+static void left(struct place *p)
 {
 	struct move_recv *r = place_tenure(p);
 	struct move_actions none;
@@ -32,7 +32,7 @@ static void let_go(struct place *p)
 	struct client *c = p->client;
 
 	set_frozen(p, false);
-	place_left(p);
+	left(p);
 	p->client = NULL;
 	if (c->ingress)
 		p->h->n_arrived--;

@@ -548,6 +548,26 @@ static void nothing_overtakes(void **state)
 	rows_delete(rows, &f);
 }
 
+/* What a SYN has removed stays removed, though somebody had looked at it before and changes it only now. */
+static void not_put_back(void **state)
+{
+	const struct row closing = { .state = ROW_CLOSING, .owner = OWNER, .cid = 7 };
+	const struct fixture syn = { "", T(SELF), .shape = SH_TCP, .socket = FS_LISTEN, .flags = F_SYN };
+	struct flow f = the_flow(FLOW_V4);
+	struct frame frame;
+	struct row row;
+
+	(void)state;
+	assert_int_equal(rows_put(rows, &f, &closing), 0);
+	assert_int_equal(rows_change(rows, &f, &closing), 0); /* control: it is there */
+	assert_int_equal(rows_get(rows, &f, &row), 0);
+	make_frame(&frame, &syn, FLOW_V4, 64);
+	send_frame(&frame);
+	assert_int_equal(rows_get(rows, &f, &row), -ENOENT);
+	assert_int_equal(rows_change(rows, &f, &closing), -ENOENT);
+	assert_int_equal(rows_get(rows, &f, &row), -ENOENT);
+}
+
 static void send_end(uint32_t number)
 {
 	const struct fixture x = { "", T(SELF, 3), .shape = SH_TCP, .socket = FS_LISTEN, .flags = F_FIN | F_ACK };
@@ -970,7 +990,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ingress_by_test_run), cmocka_unit_test(ingress_on_the_wire), cmocka_unit_test(egress),
 		cmocka_unit_test(released_in_order),
-		cmocka_unit_test(nothing_overtakes),  cmocka_unit_test(ends_settle),   cmocka_unit_test(tap_full),	      cmocka_unit_test(table_full),
+		cmocka_unit_test(nothing_overtakes),  cmocka_unit_test(ends_settle),   cmocka_unit_test(not_put_back),   cmocka_unit_test(tap_full),	      cmocka_unit_test(table_full),
 		cmocka_unit_test(what_is_left),	cmocka_unit_test(concurrent_update),   cmocka_unit_test(opened_again),
 	};
 

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """baton-l7d on every host, each in front of all hosts' nginx: what a host's drain means for those who use its server."""
-import json
 import os
 import re
-import socket
 import subprocess
 import time
 
 from bed import check, options, wait
 from plan import VIP4, VIP6, WEB_PORT
+from services import control
 
 
 @options(front_ends=True)
@@ -104,15 +103,8 @@ def handoffs(bed):
     """What the front ends have counted since they began; of one that is just away, nothing."""
     total = {}
     for h in bed.plan.hosts:
-        try:
-            with socket.socket(socket.AF_UNIX) as s:
-                s.settimeout(5)
-                s.connect(bed.machine.path(h, "run", "l7d.sock"))
-                s.sendall(b'{"verb": "status"}\n')
-                said = json.loads(s.makefile("rb").readline())["handoffs"]
-        except (OSError, ValueError):
-            continue
-        for name, n in said.items():
+        said = control(bed.machine.path(h, "run", "l7d.sock"), {"verb": "status"}) or {"handoffs": {}}
+        for name, n in said["handoffs"].items():
             total[name] = total.get(name, 0) + n
     return total
 
