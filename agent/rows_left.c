@@ -25,7 +25,7 @@ static int add(void *ctx, const struct flow *f, const struct row *row)
 	struct reading *r = ctx;
 	uint16_t owner;
 
-	if (!row_lives(row, r->now_ns))
+	if (!row_lives(row, r->now_ns) || row->state == ROW_ENDED) /* nobody needs the host for that */
 		return 0;
 	r->n++;
 	if (row->passing)

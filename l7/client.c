@@ -131,6 +131,8 @@ void client_linger(struct client *c)
 			return;
 		}
 	}
+	if (c->place)
+		handoff_ends(c);
 	client_wait(c, WAIT_LINGER);
 	if (!c->s.out.data)
 		shutdown(c->s.fd, SHUT_WR);

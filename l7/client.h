@@ -35,6 +35,7 @@ struct client {
 	uint64_t requests;
 	uint8_t wait; /* enum client_wait */
 	bool secure, lingering, dead;
+	bool reset; /* its end is none in order */
 
 	struct place *place; /* in l7/handoff/handoff.h; NULL: it has not moved, nor tried to */
 	uint16_t ingress;    /* host id of where the network brings its packets; 0: here */

@@ -165,6 +165,7 @@ void place_reset(struct place *p)
 	struct sockaddr nobody = { .sa_family = AF_UNSPEC };
 	struct client *c = p->client;
 
+	c->reset = true;
 	if (connect(c->s.fd, &nobody, sizeof(nobody)))
 		setsockopt(c->s.fd, SOL_SOCKET, SO_LINGER, &abort_it, sizeof(abort_it));
 	client_close(c);
@@ -175,6 +176,8 @@ void place_app_ended(struct place *p)
 	p->app = NULL;
 	if (p->client)
 		return; /* handoff_closed() says the rest */
+	if (p->since)
+		row_ends(p);
 	place_recv(p, RECV_CLOSED, 0);
 	place_settle(p);
 }
@@ -187,7 +190,7 @@ static void place_tick(struct timer *t)
 	if (p->waits_for_word && now >= p->word_by_ms)
 		place_decide_again(p);
 
-	if (p->row.state == ROW_HOLD && now >= p->row.deadline_ms && !place_waits(p)) {
+	if (now >= p->row.deadline_ms && (p->row.state == ROW_ENDED || (p->row.state == ROW_HOLD && !place_waits(p)))) {
 		p->row.state = ROW_NONE;
 		row_sync(p);
 	}

@@ -61,7 +61,9 @@ void handoff_detach(struct worker *w);
  * being moved, and h1_resume() is called, perhaps before this returns, if it is to be served from here after all.
  */
 bool handoff_try(struct client *c, size_t head_len);
-void handoff_closed(struct client *c);		 /* a client with a place ends */
+/* A client with a place: its connection is being ended by us; and: it is closed. */
+void handoff_ends(struct client *c);
+void handoff_closed(struct client *c);
 /* An answer's head has come; length: its Content-Length, -1: none.  And: it was given whole. */
 void handoff_answered(const struct exchange *x, int64_t length);
 void handoff_given(const struct exchange *x);

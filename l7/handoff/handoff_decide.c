@@ -219,10 +219,17 @@ bool handoff_try(struct client *c, size_t head_len)
 	return goes(c, head_len, true);
 }
 
+void handoff_ends(struct client *c)
+{
+	if (c->moves && !c->reset && !c->s.error)
+		row_ends(c->place);
+}
+
 void handoff_closed(struct client *c)
 {
 	struct place *p = c->place;
 
+	handoff_ends(c);
 	c->place = NULL;
 	p->client = NULL;
 	p->app = NULL;

@@ -102,6 +102,7 @@ struct handoff {
 /* --- Rows, in the kernel (handoff_row.c) -------------------------------------------------------------------- */
 void row_sync(struct place *p);	       /* the kernel's row becomes what p->row says, if it is there still */
 int row_hold(const struct place *p);   /* likewise, for a HOLD: 0, or -E2BIG: the table is full */
+void row_ends(struct place *p);	       /* p->row becomes ENDED, before the socket is closed */
 void row_clear(const struct place *p); /* the flow has none, whosever it was */
 unsigned row_dropped(const struct place *p); /* enum row_dropped */
 /* The packets that wait: to where the row says now, or nowhere.  A frame, as if from the network. */

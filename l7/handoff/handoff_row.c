@@ -135,6 +135,21 @@ int row_hold(const struct place *p)
 	return rows_put(p->h->host->rows, &p->flow, &row);
 }
 
+void row_ends(struct place *p)
+{
+	enum row_state was = p->row.state;
+	struct row row;
+
+	if (was != ROW_NONE && was != ROW_ENDED)
+		return;
+	move_row_ends(&p->row, p->cid, p->last, monotonic_ms());
+	row = row_of(p, &p->row, false);
+	if (was == ROW_ENDED) /* when we began to close; and now that all is closed */
+		row_sync(p);
+	else if (rows_new(p->h->host->rows, &p->flow, &row)) /* there is no room, or it is another connection's */
+		p->row = (struct move_row){ .state = ROW_NONE, .deadline_ms = UINT64_MAX };
+}
+
 void row_clear(const struct place *p)
 {
 	rows_delete(p->h->host->rows, &p->flow);

@@ -30,6 +30,7 @@
  *   12 where S is not I its row has a timer, longer than R waits for I; when it ends, S says GONE(ended) of its own tenure.
  *      Once I's row names R, R says GONE(ended) of this e to such an S, whose row is then only for what is under way: else
  *      a drain of S would wait for the timer
+ * 13 R, when the connection ends in order: its own row is ENDED for a while, and no word changes that
  */
 #ifndef L7_HANDOFF_MOVE_H
 #define L7_HANDOFF_MOVE_H
@@ -232,6 +233,8 @@ void move_row_gone(struct move_row *r, uint64_t cid, uint32_t e, uint16_t from, 
 /* These may end the row (ROW_NONE); true: it was one that passed packets on for a connection that we gave away. */
 bool move_row_peer(struct move_row *r, uint16_t host, uint64_t inc);
 bool move_row_tick(struct move_row *r, uint64_t now_ms);
+/* Its end, at the host where it was when it had moved: for MOVE_CLOSING_MS, from its owner's e. */
+void move_row_ends(struct move_row *r, uint64_t cid, uint32_t e, uint64_t now_ms);
 void move_row_session_ended(struct move_row *r, uint16_t host, uint64_t now_ms);
 void move_row_adopt(struct move_row *r, uint64_t now_ms); /* found after a restart */
 

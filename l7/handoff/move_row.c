@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What changes a row, and who may.  Rules 10 to 12 of move.h. */
+/* What changes a row, and who may.  Rules 10 to 13 of move.h. */
 #include "l7/handoff/move.h"
 
 static void row_end(struct move_row *r)
@@ -29,7 +29,7 @@ enum move_row_answer move_row_told(struct move_row *r, uint64_t cid, uint32_t e,
 {
 	bool newer;
 
-	if (r->state == ROW_NONE || r->cid != cid || sending || (r->state == ROW_HOLD && now_ms >= r->deadline_ms))
+	if (r->state == ROW_NONE || r->state == ROW_ENDED || r->cid != cid || sending || (r->state == ROW_HOLD && now_ms >= r->deadline_ms))
 		return ROW_SAY_NO_ROW;
 	newer = e > r->e || (e == r->e && (r->state == ROW_HOLD || r->owner == from));
 	if (!newer && !MOVE_WITHOUT(NO_ROW_E))
@@ -45,6 +45,11 @@ void move_row_gone(struct move_row *r, uint64_t cid, uint32_t e, uint16_t from, 
 		return;
 	r->state = ROW_CLOSING;
 	r->deadline_ms = timer(now_ms, MOVE_CLOSING_MS);
+}
+
+void move_row_ends(struct move_row *r, uint64_t cid, uint32_t e, uint64_t now_ms)
+{
+	*r = (struct move_row){.state = ROW_ENDED, .cid = cid, .e = e, .owner = MOVE_NOBODY, .deadline_ms = timer(now_ms, MOVE_CLOSING_MS)};
 }
 
 bool move_row_peer(struct move_row *r, uint16_t host, uint64_t inc)

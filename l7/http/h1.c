@@ -439,7 +439,8 @@ static void front_fail(struct exchange *x, unsigned status)
 		struct linger abort_it = { .l_onoff = 1, .l_linger = 0 };
 
 		stream_flush(&c->s);
-		if (c->s.fd >= 0 && !c->answer_chunked)
+		c->reset = !c->answer_chunked;
+		if (c->s.fd >= 0 && c->reset)
 			setsockopt(c->s.fd, SOL_SOCKET, SO_LINGER, &abort_it, sizeof(abort_it));
 		client_close(c);
 		return;

@@ -342,6 +342,44 @@ static __always_inline int settles(const struct said *said, __u64 now)
 	return now - said->since < (said->ending == ROW_END_WAITS ? FLOW_SETTLE_MAX_NS : said->ending ? 0 : FLOW_SETTLE_NS);
 }
 
+/* Rule 9.  Does nobody wait for it? */
+static __always_inline int is_late(struct __sk_buff *skb, const struct packet *p)
+{
+	struct bpf_sock_tuple t = {};
+	struct bpf_sock *sk;
+	int late;
+
+	if (p->flow.family == FLOW_V6) {
+		__builtin_memcpy(t.ipv6.saddr, p->flow.saddr, 16);
+		__builtin_memcpy(t.ipv6.daddr, p->flow.daddr, 16);
+		t.ipv6.sport = p->flow.sport;
+		t.ipv6.dport = p->flow.dport;
+		sk = bpf_skc_lookup_tcp(skb, &t, sizeof(t.ipv6), BPF_F_CURRENT_NETNS, 0);
+	} else {
+		t.ipv4.saddr = p->flow.saddr[0];
+		t.ipv4.daddr = p->flow.daddr[0];
+		t.ipv4.sport = p->flow.sport;
+		t.ipv4.dport = p->flow.dport;
+		sk = bpf_skc_lookup_tcp(skb, &t, sizeof(t.ipv4), BPF_F_CURRENT_NETNS, 0);
+	}
+	if (!sk)
+		return 1;
+	late = sk->state == BPF_TCP_LISTEN || (sk->state == BPF_TCP_TIME_WAIT && !p->segment);
+	bpf_sk_release(sk);
+	return late;
+}
+
+/* An older owner that the address names may have a connection of the same ports: that is the host data path's to say. */
+static __always_inline int after_the_end(struct __sk_buff *skb, const struct packet *p, const struct packet_eth *eth)
+{
+	struct triple t;
+
+	if (p->shape & PACKET_ICMP_ERROR || (vmac_decode(eth->dst, &t) && t.host[1] != HOST_NONE) || !is_late(skb, p))
+		return TC_ACT_UNSPEC;
+	count(FLOW_LATE);
+	return TC_ACT_SHOT;
+}
+
 static __always_inline void note(struct row *r, const struct packet_eth *eth, __u16 self, __u64 now)
 {
 	struct detour came;
@@ -398,10 +436,14 @@ int flow_ingress(struct __sk_buff *skb)
 		}
 		said.state = ROW_FWD; /* what waited goes on as by its row: an end is noted, a SYN after it removes the row */
 	}
-	if ((said.state == ROW_CLOSING || said.ending == ROW_ENDING) && is_syn(&p)) {
+	if ((said.state == ROW_CLOSING || said.state == ROW_ENDED || said.ending == ROW_ENDING) && is_syn(&p)) {
 		bpf_map_delete_elem(&rows, &p.flow); /* the port is used again: the next connection is nobody's yet */
 		count(FLOW_REMOVED);
 		return TC_ACT_UNSPEC;
+	}
+	if (said.state == ROW_ENDED) {
+		note(r, &eth, c->self, now);
+		return after_the_end(skb, &p, &eth);
 	}
 	if ((said.state != ROW_FWD && said.state != ROW_CLOSING) || !host_id_valid(said.owner) || said.owner == c->self) {
 		count(FLOW_SELF);

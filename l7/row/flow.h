@@ -7,6 +7,7 @@
  *   HOLD      into our TAP                          dropped
  *   FWD       to the owner's host, TTL - 1          passes
  *   CLOSING   as FWD; a SYN removes the row         passes
+ *   ENDED     to our socket, or dropped; likewise   passes
  *
  * A HOLD that names an owner is on its way to FWD: what comes back out of the TAP goes to the owner, what comes by a link
  * into the TAP still, so that nothing overtakes what has waited.
@@ -31,6 +32,10 @@
  *     the client sent before it may be on another CPU's queue or another host's way still, and would meet a closed socket, which
  *     answers with a reset.  Whatever else is overtaken, TCP puts into order.  The same FIN again follows the first: it must
  *     come neither before it nor long after it.
+ *  9. ENDED: the connection had moved, and ended here.  Older packets of the client's may wait at hosts that it came through
+ *     when its end has come straight, since its bucket is ours by now.  What is addressed to nobody else, and finds no socket
+ *     of the connection, is dropped: the stack would answer with a reset; so is what carries nothing to one in TIME_WAIT: that
+ *     would answer with an ACK, and a client that has closed with a reset.
  */
 #ifndef L7_ROW_FLOW_H
 #define L7_ROW_FLOW_H
@@ -43,7 +48,7 @@
 #define FLOW_SETTLE_MAX_NS (10 * FLOW_SETTLE_NS) /* a row older than that lets FINs pass: nobody may be there to read the TAP */
 #define FLOW_SETTLE_NS 20000000u /* shorter than a client's retransmission timer, longer than a packet's delay on a busy host */
 
-enum row_state { ROW_NONE, ROW_HOLD, ROW_FWD, ROW_CLOSING };
+enum row_state { ROW_NONE, ROW_HOLD, ROW_FWD, ROW_CLOSING, ROW_ENDED };
 
 struct row {
 	__u64 cid;
@@ -114,6 +119,7 @@ enum flow_count {
 	FLOW_TOO_BIG, /* inside IP it would not fit: to the daemon, which tells the client */
 	FLOW_MSS,     /* a SYN-ACK's was lowered */
 	FLOW_MTU,     /* a router said that a peer's way is narrower */
+	FLOW_LATE,    /* dropped: of a connection that has ended here */
 	FLOW_COUNTS,
 };
 
@@ -139,6 +145,7 @@ static inline const char *flow_count_name(enum flow_count c)
 	case FLOW_TOO_BIG: return "too_big";
 	case FLOW_MSS: return "mss";
 	case FLOW_MTU: return "peer_mtu";
+	case FLOW_LATE: return "late";
 	case FLOW_COUNTS: break;
 	}
 	return "?";
@@ -151,6 +158,7 @@ static inline const char *row_state_name(enum row_state s)
 	case ROW_HOLD: return "hold";
 	case ROW_FWD: return "forward";
 	case ROW_CLOSING: return "closing";
+	case ROW_ENDED: return "ended";
 	}
 	return "?";
 }

@@ -279,6 +279,11 @@ int rows_change(struct rows *r, const struct flow *f, const struct row *row)
 	return put(r, f, row, BPF_EXIST);
 }
 
+int rows_new(struct rows *r, const struct flow *f, const struct row *row)
+{
+	return put(r, f, row, BPF_NOEXIST);
+}
+
 int rows_get(struct rows *r, const struct flow *f, struct row *row)
 {
 	return bpf_map_lookup_elem(bpf_map__fd(r->skel->maps.rows), f, row);

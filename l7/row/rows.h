@@ -35,6 +35,8 @@ int rows_put(struct rows *r, const struct flow *f, const struct row *row); /* -E
 /* -ENOENT: it is gone.  The kernel removes a row when the client uses its port again: what comes after that is another connection's,
  * and a row that were put back would send it to the last one's owner. */
 int rows_change(struct rows *r, const struct flow *f, const struct row *row);
+/* -EEXIST: the flow has one. */
+int rows_new(struct rows *r, const struct flow *f, const struct row *row);
 int rows_get(struct rows *r, const struct flow *f, struct row *row);	   /* -ENOENT */
 int rows_delete(struct rows *r, const struct flow *f);			   /* -ENOENT */
 /* Every row, in no order, those past their deadline too; each may delete its own.  Non-zero from `each` ends it. */

@@ -24,7 +24,7 @@ import time
 
 from bed import BUILD, Skip, VIP, VIP6, Wrong, ask_daemon, check, run_tests, wait
 
-CLIENT = "192.0.2.200"
+CLIENT, CLIENT6 = "192.0.2.200", "2001:db8:1::c8"
 SIZES = {"0": 0, "1": 1, "1k": 1 << 10, "64k": 64 << 10, "1m": 1 << 20, "16m": 16 << 20, "100m": 100 << 20}
 
 
@@ -287,18 +287,18 @@ http {{ access_log off; sendfile on; keepalive_requests 1000000; default_type ap
                 end = int.from_bytes(value[8:16], "little")
                 if value[48] == 1 or not end or end > time.monotonic_ns() + (610 if orphans else 31) * 10**9:
                     left.append("h%d: %016x, %s, owner %d, e %d, %s" % (
-                        i, int.from_bytes(value[:8], "little"), ["none", "hold", "forward", "closing"][value[48]],
+                        i, int.from_bytes(value[:8], "little"), ["none", "hold", "forward", "closing", "ended"][value[48]],
                         int.from_bytes(value[44:46], "little"), int.from_bytes(value[40:44], "little"),
                         "for ever" if not end else "for %g s" % ((end - time.monotonic_ns()) / 1e9)))
         return left
 
-    def socket(self, address=(VIP, 80), timeout=10, family=socket.AF_INET, rcvbuf=0):
+    def socket(self, address=(VIP, 80), timeout=10, family=socket.AF_INET, rcvbuf=0, kind=socket.SOCK_STREAM, protocol=0):
         import ctypes
         libc = ctypes.CDLL(None, use_errno=True)
         with open("/run/netns/" + self.ns("c")) as ns, open("/proc/self/ns/net") as own:
             check(libc.setns(ns.fileno(), 0x40000000) == 0, "setns")
             try:
-                s = socket.socket(family, socket.SOCK_STREAM)
+                s = socket.socket(family, kind, protocol)
             finally:
                 libc.setns(own.fileno(), 0x40000000)
         s.settimeout(timeout)

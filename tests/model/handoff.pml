@@ -8,6 +8,8 @@
  * abstract: what waits for a deadline may see it pass at any moment.  A stopped process is one to which nothing happens
  * while its rows' deadlines pass.
  *
+ * Rule 13, ENDED, is not here: it changes no letter and nobody's ownership (tests/unit/test_move_sim has it).
+ *
  * Checked in every state:
  *   - never two sealers: of the state that move e offers there is one heir, its importer or the sender that resumed,
  *     once and for ever (claims[e] <= 1: a crash does not take back what was sealed);

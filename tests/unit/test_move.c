@@ -168,6 +168,7 @@ static void test_row(void **state)
 	assert_told(ROW_HOLD, 7, 3, 4, false, NOW, ROW_SAY_OK); /* a restart left it */
 	assert_told(ROW_HOLD, 7, 3, 4, false, LATE, ROW_SAY_NO_ROW);
 	assert_told(ROW_HOLD, 7, 3, 4, true, NOW, ROW_SAY_NO_ROW);
+	assert_told(ROW_ENDED, 7, 4, 4, false, NOW, ROW_SAY_NO_ROW); /* where it has ended no word brings it back */
 
 	r = row(ROW_FWD);
 	move_row_gone(&r, 7, 3, 4, NOW);
@@ -189,6 +190,14 @@ static void test_row(void **state)
 	assert_int_equal(r.state, ROW_NONE);
 	r = row(ROW_FWD);
 	assert_true(move_row_peer(&r, 2, 21));
+	assert_int_equal(r.state, ROW_NONE);
+	move_row_ends(&r, 7, 3, NOW);
+	move_row_gone(&r, 7, 3, 2, NOW + 5);
+	move_row_session_ended(&r, 2, NOW + 5);
+	move_row_adopt(&r, NOW + 5);
+	assert_false(move_row_peer(&r, 2, 21));
+	assert_true(r.state == ROW_ENDED && r.owner == MOVE_NOBODY && r.deadline_ms == NOW + MOVE_CLOSING_MS);
+	assert_false(move_row_tick(&r, NOW + MOVE_CLOSING_MS)); /* it passed nothing on */
 	assert_int_equal(r.state, ROW_NONE);
 }
 

@@ -606,6 +606,8 @@ static void something(void)
 	r = move_memory_find(host[h].memory, cid_of(c));
 	if (chance(2)) {
 		p->copy = NO_COPY;
+		if (p->since && p->row.state == ROW_NONE)
+			move_row_ends(&p->row, cid_of(c), p->last, now);
 		recv_event(h, c, RECV_CLOSED, 0);
 		return;
 	}
