@@ -87,7 +87,8 @@ struct demo {
 	char step[200], said[200];
 	bool tty;
 	double drawn_s, asked_s, answers_s;
-	bool handoff;
+	bool handoff, quick; /* connections move; one host is drained and no more */
+	json_t *verdict; /* as in build/demo.json; NULL: there is none yet */
 };
 
 double demo_now_s(void);
@@ -141,7 +142,7 @@ json_t *demo_answers_json(const struct demo *d, const uint64_t sum[DEMO_ANSWERS]
 
 /* demo_verdict.c */
 void demo_print_table(const struct demo *d, const struct outcome *o, unsigned n_drains);
-int demo_write_json(const struct demo *d, const struct outcome *o, unsigned n_drains, bool passed);
+int demo_write_json(struct demo *d, const struct outcome *o, unsigned n_drains, bool passed);
 /* Whether nothing broke, and whether it would have been seen if something had; says what is missing. */
 bool demo_proven(struct outcome *o);
 

@@ -54,7 +54,7 @@ static int find_tools(struct demo *d)
 static int demo_pop(struct demo *d, const char *verb, bool up)
 {
 	char down[DEMO_PATH + 16];
-	const char *argv[] = { d->pop, verb, "--prefix", d->prefix, up ? "--how-down" : NULL, down, d->handoff ? "--handoff" : NULL, NULL };
+	const char *argv[] = { d->pop, verb, "--prefix", d->prefix, up ? "--how-down" : NULL, down, d->handoff ? NULL : "--no-handoff", NULL };
 	int status = 0;
 	pid_t pid;
 
@@ -83,17 +83,14 @@ static int demo_pop(struct demo *d, const char *verb, bool up)
 /* With -j stdout is the verdict's alone; what is shown meanwhile goes to stderr. */
 static int demo_run_json(struct demo *d)
 {
-	char path[DEMO_PATH + 16];
 	int out = dup(STDOUT_FILENO), status;
 	json_t *verdict;
 
 	dup2(STDERR_FILENO, STDOUT_FILENO);
 	d->tty = false;
-	snprintf(path, sizeof(path), "%.*s/demo.json", (int)(strrchr(d->self, '/') - d->self), d->self);
-	unlink(path); /* of an earlier run */
 	status = demo_run(d);
 	fflush(stdout);
-	verdict = json_load_file(path, 0, NULL);
+	verdict = d->verdict;
 	if (!verdict)
 		verdict = json_pack("{s:b, s:s}", "passed", 0, "why", d->said[0] ? d->said : "it did not come to its end");
 	json_object_set_new(verdict, "ok", json_boolean(!status));
@@ -106,11 +103,12 @@ static int demo_run_json(struct demo *d)
 
 static int demo_usage(FILE *out, int status)
 {
-	fprintf(out, "usage: baton demo [run|up|down] [-j] [--handoff]\n"
+	fprintf(out, "usage: baton demo [run|up|down] [-j] [--no-handoff] [--quick]\n"
 		     "  run    raise a POP, drain all of it under load, prove that nothing broke, remove it (4 minutes)\n"
 		     "  up     raise the POP and leave it for exploring        down   remove it\n"
 		     "  -j     the verdict (up, down: how it went) as JSON on stdout, all else on stderr\n"
-		     "  --handoff  connections move to the host that answers, and the demo shows who does; they must not be lost\n");
+		     "  --no-handoff  front ends proxy all; else half of the connections move to the host that answers, and the demo shows who does\n"
+		     "  --quick       drain one host only (a minute)\n");
 	return status;
 }
 
@@ -121,13 +119,16 @@ int cli_demo(int argc, char **argv)
 	const char *verb = NULL;
 	int i;
 
+	d.handoff = true;
 	for (i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
 			return demo_usage(stdout, EXIT_DONE);
 		if (!strcmp(argv[i], "-j") || !strcmp(argv[i], "--json"))
 			cli.json = true;
-		else if (!strcmp(argv[i], "--handoff"))
-			d.handoff = true;
+		else if (!strcmp(argv[i], "--no-handoff"))
+			d.handoff = false;
+		else if (!strcmp(argv[i], "--quick"))
+			d.quick = true;
 		else if (!verb)
 			verb = argv[i];
 		else

@@ -55,7 +55,7 @@ static json_t *toll_json(const struct toll *t)
 			 (json_int_t)t->resets);
 }
 
-int demo_write_json(const struct demo *d, const struct outcome *o, unsigned n_drains, bool passed)
+int demo_write_json(struct demo *d, const struct outcome *o, unsigned n_drains, bool passed)
 {
 	char path[DEMO_PATH + 16];
 	json_t *root = toll_json(&o->drains), *drains = json_array();
@@ -82,7 +82,7 @@ int demo_write_json(const struct demo *d, const struct outcome *o, unsigned n_dr
 	err = json_dump_file(root, path, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
 	if (err)
 		fprintf(stderr, "baton demo: %s: cannot be written\n", path);
-	json_decref(root);
+	d->verdict = root;
 	return err;
 }
 

@@ -45,6 +45,14 @@ static void draw_load(const struct demo *d)
 	       (unsigned long long)d->resets, end);
 }
 
+static uint64_t handed_off(const struct demo *d)
+{
+	uint64_t sum[DEMO_ANSWERS];
+
+	demo_answers_all(d, sum);
+	return sum[ANSWER_GIVEN];
+}
+
 static void draw_answers(const struct demo *d)
 {
 	uint64_t sum[DEMO_ANSWERS];
@@ -115,9 +123,12 @@ void demo_draw(struct demo *d, bool at_once)
 		draw_screen(d);
 		return;
 	}
-	printf("%6.1f s  requests %llu failed %llu  long %llu open %llu broken %llu  resets %llu\n", now - d->begun_s,
+	printf("%6.1f s  requests %llu failed %llu  long %llu open %llu broken %llu  resets %llu", now - d->begun_s,
 	       (unsigned long long)d->brief.ok, (unsigned long long)d->brief.failed, (unsigned long long)d->lasting.connections,
 	       (unsigned long long)d->lasting.open, (unsigned long long)d->lasting.failed, (unsigned long long)d->resets);
+	if (d->handoff)
+		printf("  handed off %llu", (unsigned long long)handed_off(d));
+	printf("\n");
 	fflush(stdout);
 }
 

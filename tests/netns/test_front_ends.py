@@ -125,6 +125,7 @@ def test_hand_off_in_a_drain(bed):
     wait("connections to move to h1 again", lambda: handoffs(bed).get("given", 0) > before["given"], 20)
     load.went_on()
     after = handoffs(bed)
-    print("# %s; resets seen: %d" % (after, load.now("wiretap")["resets"]))  # guide 11, "In the demo": why some may be
+    resets = load.now("wiretap")["resets"]
+    check(not resets, "%d resets were seen: %s", resets, after)
     check(not load.faults() and not load.now("short")["failed"] and not load.now("long")["failed"], "something broke: %s", load.faults()[:3])
     check(before["lost"] == after["lost"] == 0, "connections were lost: %s, %s", before, after)
