@@ -21,7 +21,7 @@
 
 struct object_own {
 	struct object_here *here; /* the server outlives its workers */
-	int file;
+	struct object_kept *file; /* NULL: no body */
 	uint64_t at;
 };
 
@@ -36,8 +36,7 @@ void object_own_free(struct object_own *o)
 {
 	if (!o)
 		return;
-	if (o->file >= 0)
-		close(o->file);
+	object_cache_let_go(o->file);
 	free(o);
 }
 
@@ -62,7 +61,7 @@ static enum given send_file(struct exchange *x, int to, size_t *share)
 
 		if (!ask)
 			return GIVEN_TURN;
-		n = sendfile(to, x->own->file, &at, ask);
+		n = sendfile(to, x->own->file->fd, &at, ask);
 		if (!n)
 			return GIVEN_CUT;
 		if (n < 0) {
@@ -91,7 +90,7 @@ static enum given give(struct exchange *x)
 			return send_file(x, to, &share);
 		if (!share)
 			return GIVEN_TURN;
-		n = pread(x->own->file, block, ask, (off_t)x->own->at);
+		n = pread(x->own->file->fd, block, ask, (off_t)x->own->at);
 		if (n <= 0)
 			return GIVEN_CUT;
 		took = x->front->body(x, block, (size_t)n);
@@ -134,7 +133,7 @@ static bool look(struct exchange *x, struct object_own *o, struct object_plan *p
 	if (!status)
 		status = object_name(h, name);
 	if (!status) {
-		err = object_look(store, name, &facts, h->method == METHOD_GET ? &o->file : NULL);
+		err = object_here_look(x->w->objects, name, &facts, &o->file);
 		status = err ? object_status(err) : 0;
 	}
 	if (status) {
@@ -162,7 +161,7 @@ bool object_own_take(struct exchange *x, struct object_plan *plan)
 	o = malloc(sizeof(*o));
 	if (!o)
 		return false;
-	*o = (struct object_own){ .here = x->w->objects, .file = -1 };
+	*o = (struct object_own){ .here = x->w->objects,  };
 	if (!look(x, o, plan)) {
 		object_own_free(o);
 		return false;
@@ -187,7 +186,7 @@ void object_own_answer(struct exchange *x, const struct object_plan *plan)
 		return;
 	}
 	exchange_answered(x, &x->w->answer);
-	if (plan->action != OBJECT_SEND || x->own->file < 0)
+	if (plan->action != OBJECT_SEND || !x->own->file)
 		x->answer_left = 0;
 	object_own_room(x);
 }

@@ -63,7 +63,7 @@ struct conn {
 
 	struct object_plan plan;
 	struct object_facts seen;
-	int file;
+	struct object_kept *file; /* NULL: none */
 	unsigned part;	     /* the one that is being sent */
 	bool part_head;	     /* what stands before it was sent */
 	uint64_t part_done;
@@ -121,9 +121,8 @@ static void close_conn(struct conn *c)
 	link_out(&c->link);
 	timer_stop(&c->timer);
 	stream_close(&c->s);
-	if (c->file >= 0)
-		close(c->file);
-	c->file = -1;
+	object_cache_let_go(c->file);
+	c->file = NULL;
 	if (c->where == AT_COMMIT)
 		return; /* the commit's end buries it */
 	if (c->putting)
@@ -180,7 +179,7 @@ static struct object_range range_of(const struct conn *c)
 static bool put_small(struct conn *c, uint64_t offset, size_t n)
 {
 	char block[SMALL];
-	ssize_t got = pread(c->file, block, n, (off_t)offset);
+	ssize_t got = pread(c->file->fd, block, n, (off_t)offset);
 
 	if (got <= 0) {
 		close_conn(c);
@@ -196,7 +195,7 @@ static bool send_some(struct conn *c, uint64_t offset, uint64_t left, size_t *sh
 {
 	size_t ask = left < *share ? (size_t)left : *share;
 	off_t at = (off_t)offset;
-	ssize_t n = sendfile(c->s.fd, c->file, &at, ask);
+	ssize_t n = sendfile(c->s.fd, c->file->fd, &at, ask);
 
 	if (n > 0) {
 		c->part_done += (uint64_t)n;
@@ -262,9 +261,8 @@ static bool send_body(struct conn *c)
 /* Everything is in the socket, or in `out`. */
 static void answered(struct conn *c)
 {
-	if (c->file >= 0)
-		close(c->file);
-	c->file = -1;
+	object_cache_let_go(c->file);
+	c->file = NULL;
 	stream_flush(&c->s);
 	if (c->s.error || (c->s.eof && !c->s.writing)) {
 		close_conn(c);
@@ -288,7 +286,7 @@ static void answered(struct conn *c)
 
 static void send_on(struct conn *c)
 {
-	if (c->plan.action == OBJECT_SEND && c->file >= 0 && !send_body(c))
+	if (c->plan.action == OBJECT_SEND && c->file && !send_body(c))
 		return;
 	answered(c);
 }
@@ -428,7 +426,8 @@ static void answer(struct conn *c, const struct request_head *h)
 	c->method = h->method;
 	memset(&c->seen, 0, sizeof(c->seen));
 	if (!status) {
-		rc = object_look(&o->store, c->name, &c->seen, h->method == METHOD_GET ? &c->file : NULL);
+		rc = h->method == METHOD_GET || h->method == METHOD_HEAD ? object_here_look(&c->owner->here, c->name, &c->seen, &c->file)
+									 : object_look(&o->store, c->name, &c->seen, NULL);
 		status = rc ? object_status(rc) : 0;
 	}
 	if (status && h->method != METHOD_OPTIONS) {
@@ -545,7 +544,6 @@ static void accepted(struct per_worker *pw, int fd)
 	}
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	c->owner = pw;
-	c->file = -1;
 	c->timer.fire = timed_out;
 	c->s.input = input;
 	c->s.room = room;
@@ -589,6 +587,35 @@ static int listen_on(uint16_t port)
 	return fd;
 }
 
+static void on_sweep(struct timer *t)
+{
+	struct object_here *here = LINK_OF(t, struct object_here, sweep);
+
+	here->sweeps = object_cache_sweep(&here->cache, worker_ms(here->w));
+	if (here->sweeps)
+		timer_set(here->w, t, worker_ms(here->w) + OBJECT_KEPT_MS);
+}
+
+int object_here_look(struct object_here *here, const char *name, struct object_facts *o, struct object_kept **file)
+{
+	uint64_t now_ms = worker_ms(here->w);
+
+	if (!here->sweeps) {
+		here->sweeps = true;
+		timer_set(here->w, &here->sweep, now_ms + OBJECT_KEPT_MS);
+	}
+	return object_cache_look(&here->cache, name, now_ms, o, file);
+}
+
+static void object_here_init(struct per_worker *pw)
+{
+	struct object_here *here = &pw->here;
+
+	*here = (struct object_here){ .store = &pw->server->store, .stats = &pw->stats, .host = pw->server->host, .w = pw->w };
+	here->sweep.fire = on_sweep;
+	object_cache_init(&here->cache, here->store);
+}
+
 void object_server_attach(struct worker *w, void *server)
 {
 	struct object_server *o = server;
@@ -596,6 +623,7 @@ void object_server_attach(struct worker *w, void *server)
 
 	*pw = (struct per_worker){ .server = o, .w = w };
 	ring_init(&pw->conns);
+	object_here_init(pw);
 	pthread_mutex_lock(&o->lock);
 	o->attached++;
 	pthread_mutex_unlock(&o->lock);
@@ -604,7 +632,6 @@ void object_server_attach(struct worker *w, void *server)
 		log_error("store: port %u: %s; is another server using it?", o->store.conf.port, strerror(-pw->fd));
 		return;
 	}
-	pw->here = (struct object_here){ &o->store, &pw->stats, o->host };
 	w->objects = &pw->here;
 	event_assign(&pw->event, w->base, pw->fd, EV_READ | EV_PERSIST, on_accept, pw);
 	event_add(&pw->event, NULL);
@@ -623,6 +650,8 @@ static void detach(struct worker *w, void *server)
 	}
 	while (!ring_empty(&pw->conns))
 		close_conn(LINK_OF(pw->conns.next, struct conn, link));
+	timer_stop(&pw->here.sweep);
+	object_cache_sweep(&pw->here.cache, UINT64_MAX);
 	pthread_mutex_lock(&o->lock);
 	o->attached--;
 	pthread_cond_signal(&o->left);

@@ -7,7 +7,7 @@
 #ifndef L7_OBJECT_OBJECT_SERVER_H
 #define L7_OBJECT_OBJECT_SERVER_H
 
-#include "l7/object/object_file.h"
+#include "l7/object/object_cache.h"
 #include "l7/worker.h"
 
 struct object_server;
@@ -22,7 +22,14 @@ struct object_here {
 	const struct object_store *store;
 	struct object_stats *stats;
 	uint16_t host; /* id */
+	struct worker *w;
+	struct object_cache cache;
+	struct timer sweep; /* runs while something is kept */
+	bool sweeps;
 };
+
+/* object_cache_look() of it. */
+int object_here_look(struct object_here *here, const char *name, struct object_facts *o, struct object_kept **file);
 
 /* host: our own id.  0 or -errno: the directory cannot be opened, no thread. */
 int object_server_new(const struct store_conf *conf, uint16_t host, struct object_server **out);

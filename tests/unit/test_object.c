@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "l7/object/object_file.h"
+#include "l7/object/object_cache.h"
 
 #define NOW 1700000000
 
@@ -382,6 +383,122 @@ static void nothing_outside_is_reached(void **state)
 	assert_int_equal(staged(), 0);
 }
 
+static unsigned descriptors(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+/* What is read of a kept file, and whether its facts are those of a look without a cache. */
+static void looks_as(struct object_cache *c, const char *name, const char *text, struct object_kept **kept)
+{
+	struct object_facts o, plain;
+	char buf[16] = "";
+
+	assert_int_equal(object_cache_look(c, name, 1000, &o, kept), 0);
+	assert_int_equal(object_look(&store, name, &plain, NULL), 0);
+	assert_memory_equal(&o, &plain, sizeof(o));
+	assert_true(o.exists == (*kept != NULL) && o.exists == (text != NULL));
+	if (!text)
+		return;
+	assert_true(pread((*kept)->fd, buf, sizeof(buf), 0) >= 0);
+	assert_string_equal(buf, text);
+}
+
+static void kept_files_are_those_that_are_there(void **state)
+{
+	unsigned before = descriptors();
+	struct object_kept *a, *b, *held;
+	struct object_cache c;
+	char path[128], other[128];
+	int fd;
+
+	(void)state;
+	object_cache_init(&c, &store);
+	snprintf(path, sizeof(path), "%s/in/kept", root);
+	snprintf(other, sizeof(other), "%s/in/kept.new", root);
+	looks_as(&c, "kept", NULL, &a);
+	assert_int_equal(put("kept", "one", NULL, NULL, (char[OBJECT_TAG_MAX]){ 0 }), 0);
+	looks_as(&c, "kept", "one", &held);
+	looks_as(&c, "kept", "one", &b);
+	assert_ptr_equal(held, b); /* kept */
+	object_cache_let_go(b);
+	/* Replaced: found anew, while who reads the old one reads on. */
+	assert_int_equal(put("kept", "two", NULL, NULL, (char[OBJECT_TAG_MAX]){ 0 }), 0);
+	looks_as(&c, "kept", "two", &a);
+	assert_int_equal(pread(held->fd, other + sizeof(other) - 4, 3, 0), 3);
+	assert_memory_equal(other + sizeof(other) - 4, "one", 3);
+	object_cache_let_go(held);
+	object_cache_let_go(a);
+	/* Edited where it lies, to the same length. */
+	usleep(20000); /* times of files are those of the last tick */
+	fd = open(path, O_WRONLY);
+	assert_int_equal(pwrite(fd, "2", 1, 0), 1);
+	close(fd);
+	looks_as(&c, "kept", "2wo", &a);
+	object_cache_let_go(a);
+	/* Another file, with the same times, in its place; a link; nothing. */
+	snprintf(other, sizeof(other), "%s/in/kept.new", root);
+	fd = open(other, O_CREAT | O_WRONLY, 0644);
+	assert_int_equal(write(fd, "new", 3), 3);
+	close(fd);
+	assert_int_equal(rename(other, path), 0);
+	looks_as(&c, "kept", "new", &a);
+	object_cache_let_go(a);
+	assert_int_equal(rename(path, other), 0);
+	assert_int_equal(symlink("kept.new", path), 0);
+	looks_as(&c, "kept", NULL, &a);
+	assert_int_equal(unlink(path), 0);
+	looks_as(&c, "kept", NULL, &a);
+	/* Nobody asks any more: closed, but for who reads. */
+	looks_as(&c, "kept.new", "new", &held);
+	assert_true(object_cache_sweep(&c, 1000 + OBJECT_KEPT_MS - 1));
+	assert_false(object_cache_sweep(&c, 1000 + OBJECT_KEPT_MS));
+	assert_int_equal(descriptors(), before + 1);
+	assert_int_equal(pread(held->fd, other, 3, 0), 3);
+	object_cache_let_go(held);
+	assert_int_equal(descriptors(), before);
+}
+
+static void many_files_are_kept(void **state)
+{
+	unsigned before = descriptors();
+	struct object_kept *kept;
+	struct object_cache c;
+	char name[32], text[16];
+
+	(void)state;
+	object_cache_init(&c, &store);
+	for (int round = 0; round < 2; round++)
+		for (int i = 0; i < 600; i++) {
+			struct object_facts o;
+			char path[128];
+			int fd;
+
+			snprintf(name, sizeof(name), "many%d", i);
+			snprintf(text, sizeof(text), "%d", i);
+			snprintf(path, sizeof(path), "%s/in/%s", root, name);
+			if (!round) {
+				fd = open(path, O_CREAT | O_WRONLY, 0644);
+				assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+				close(fd);
+			}
+			assert_int_equal(object_cache_look(&c, name, 0, &o, &kept), 0);
+			assert_int_equal(o.size, strlen(text));
+			assert_int_equal(pread(kept->fd, path, 8, 0), strlen(text));
+			assert_memory_equal(path, text, strlen(text));
+			object_cache_let_go(kept);
+			assert_true(descriptors() <= before + OBJECT_KEPT);
+		}
+	assert_false(object_cache_sweep(&c, UINT64_MAX));
+	assert_int_equal(descriptors(), before);
+}
+
 static int name_of(const char *target, char *name)
 {
 	head_begin(&h, 16384);
@@ -451,6 +568,8 @@ int main(void)
 		cmocka_unit_test(dates),
 		cmocka_unit_test_setup_teardown(objects_are_put_and_found, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_outside_is_reached, setup, teardown),
+		cmocka_unit_test_setup_teardown(kept_files_are_those_that_are_there, setup, teardown),
+		cmocka_unit_test_setup_teardown(many_files_are_kept, setup, teardown),
 		cmocka_unit_test(names),
 		cmocka_unit_test_setup_teardown(races_are_seen_at_the_rename, setup, teardown),
 	};
