@@ -41,6 +41,8 @@ void client_close(struct client *c)
 		h2_gone(c);
 	else
 		h1_gone(c);
+	if (c->s.w->handoff)
+		handoff_last(c);
 	if (c->place)
 		handoff_closed(c);
 	client_end(c);

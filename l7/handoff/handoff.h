@@ -64,6 +64,7 @@ bool handoff_try(struct client *c, size_t head_len);
 /* A client with a place: its connection is being ended by us; and: it is closed. */
 void handoff_ends(struct client *c);
 void handoff_closed(struct client *c);
+void handoff_last(const struct client *c); /* the connection ends: no request follows */
 /* An answer's head has come; length: its Content-Length, -1: none.  And: it was given whole. */
 void handoff_answered(const struct exchange *x, int64_t length);
 void handoff_given(const struct exchange *x);

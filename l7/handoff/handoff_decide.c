@@ -137,6 +137,14 @@ static void note_backend(struct client *c, uint64_t backend)
 	c->last_backend = backend;
 }
 
+void handoff_last(const struct client *c)
+{
+	struct handoff *h = c->s.w->handoff;
+
+	if (c->last_route < h->n_routes)
+		move_sizes_followed(h->sizes, c->last_route, false);
+}
+
 static struct app *app_of(struct handoff *h, const struct backend_conf *b)
 {
 	return b->socket[0] && b->host == h->self ? app_at(h, b->socket) : NULL;

@@ -42,6 +42,7 @@ static enum move_reason obstacle(const struct move_question *q)
 struct move_decision move_decide(const struct move_question *q)
 {
 	uint64_t pays = q->tls ? MOVE_PAYS_TLS : MOVE_PAYS_PLAIN, stay = q->stay ? q->stay : 1;
+	uint64_t each = (pays + MOVE_REQUEST + stay - 1) / stay; /* divided, not multiplied: sizes may be anything */
 	enum move_reason no;
 
 	if (q->here)
@@ -55,8 +56,7 @@ struct move_decision move_decide(const struct move_question *q)
 		return decided(MODE_HANDOFF, REASON_FORCED);
 	if (q->size == 0)
 		return decided(MODE_PROXY, REASON_UNKNOWN_SIZE);
-	/* Divided, not multiplied: sizes may be anything. */
-	if (q->size < (pays + stay - 1) / stay)
+	if (each > MOVE_REQUEST && q->size < each - MOVE_REQUEST)
 		return decided(MODE_PROXY, REASON_SMALL);
 	if (q->moves >= MOVE_FREE && q->moves - MOVE_FREE >= q->octets / pays)
 		return decided(MODE_PROXY, REASON_BUDGET);

@@ -5,14 +5,15 @@
  *   1. what cannot be moved, or has nobody to take it, is proxied
  *   2. a connection that is where its answer is stays there
  *   3. on one host the descriptor is passed: nothing is exported, so it always pays
- *   4. what is expected to come through the new place (the answer's size times the requests that will follow there)
- *      must pay for the move
+ *   4. what is expected to come through the new place (octets of answers, and a proxy's work for each request, times the
+ *      requests that will follow there) must pay for the move
  *   5. a connection may not move more often than what it has transferred pays for, and two moves: else a client that
  *      alternates between objects makes hosts work for nothing
  *
  * What a move costs is counted in octets: the size of answer from which a hand-off for one request needs less CPU in total
- * than a proxy.  Measured before the design: 300 to 550 KB plain, 200 KB with TLS; with a connection that stays,
- * it wins from 1 KB up.  `make bench-handoff` measures it; the numbers here follow.
+ * than a proxy.  Measured before the design: 300 to 550 KB plain, 200 KB with TLS.  A proxy's work for a request whose answer
+ * is empty is about a seventh of a move: 25 of 190 us; less is believed here, so that a move pays from the 17th small
+ * answer on.  `make bench-handoff` measures it; the numbers here follow.
  */
 #ifndef L7_HANDOFF_MOVE_POLICY_H
 #define L7_HANDOFF_MOVE_POLICY_H
@@ -24,6 +25,7 @@
 
 #define MOVE_PAYS_PLAIN (256u << 10)
 #define MOVE_PAYS_TLS (200u << 10)
+#define MOVE_REQUEST (16u << 10) /* a proxy's work for a request, beside its octets */
 #define MOVE_STAY_MAX 256	 /* requests that are believed to follow, at most */
 #define MOVE_FREE 2		 /* moves that nothing has paid for yet */
 #define MOVE_BACKOFF_MIN_MS 100	 /* after a busy peer's refusal; doubles */
@@ -89,7 +91,7 @@ struct move_sizes *move_sizes_new(uint32_t routes, uint32_t objects); /* objects
 void move_sizes_free(struct move_sizes *s);
 void move_sizes_object(struct move_sizes *s, uint64_t object, uint64_t octets); /* so long is it, whole */
 void move_sizes_answer(struct move_sizes *s, uint32_t route, uint64_t octets);  /* an answer of the route was so long */
-/* Whether a connection's next request (of any route) stayed with its backend. */
+/* Whether a connection's next request (of any route) stayed with its backend; not, where none came. */
 void move_sizes_followed(struct move_sizes *s, uint32_t route, bool same_backend);
 uint64_t move_sizes_expect(const struct move_sizes *s, uint32_t route, uint64_t object); /* 0: not known */
 uint32_t move_sizes_stay(const struct move_sizes *s, uint32_t route);			 /* 1 .. MOVE_STAY_MAX */

@@ -60,10 +60,11 @@ static void test_thresholds(void **state)
 	DECIDES(q.size = MOVE_PAYS_PLAIN, MODE_HANDOFF, REASON_LARGE);
 	DECIDES((q.tls = true, q.size = MOVE_PAYS_TLS - 1), MODE_PROXY, REASON_SMALL);
 	DECIDES((q.tls = true, q.size = MOVE_PAYS_TLS), MODE_HANDOFF, REASON_LARGE);
-	/* A connection that stays: from 1 KB up. */
-	DECIDES((q.stay = MOVE_STAY_MAX, q.size = 1024), MODE_HANDOFF, REASON_AFFINITY);
-	DECIDES((q.stay = MOVE_STAY_MAX, q.size = 1023), MODE_PROXY, REASON_SMALL);
-	DECIDES((q.stay = 4, q.size = MOVE_PAYS_PLAIN / 4 - 1), MODE_PROXY, REASON_SMALL);
+	/* A connection that stays: however small its answers, from so many requests on. */
+	DECIDES((q.stay = MOVE_PAYS_PLAIN / MOVE_REQUEST + 1, q.size = 1), MODE_HANDOFF, REASON_AFFINITY);
+	DECIDES((q.stay = MOVE_PAYS_PLAIN / MOVE_REQUEST, q.size = 1), MODE_PROXY, REASON_SMALL);
+	DECIDES((q.stay = 4, q.size = (MOVE_PAYS_PLAIN + MOVE_REQUEST) / 4 - MOVE_REQUEST), MODE_HANDOFF, REASON_AFFINITY);
+	DECIDES((q.stay = 4, q.size = (MOVE_PAYS_PLAIN + MOVE_REQUEST) / 4 - MOVE_REQUEST - 1), MODE_PROXY, REASON_SMALL);
 	DECIDES((q.stay = 0, q.size = UINT64_MAX), MODE_HANDOFF, REASON_LARGE);
 	/* The budget: two moves, and one for each size that pays. */
 	DECIDES(q.moves = MOVE_FREE - 1, MODE_HANDOFF, REASON_LARGE);
