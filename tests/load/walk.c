@@ -483,8 +483,10 @@ int main(int argc, char **argv)
 	}
 	began = now_ns();
 	end = began + o.seconds * 1000000000ull;
-	for (i = 0; i < o.connections; i++)
+	for (i = 0; i < o.connections; i++) {
+		conn[i].next_ns = o.gap_us ? began + dice(o.gap_us) * 1000ull : 0; /* not all at once */
 		ask(&conn[i]);
+	}
 	while (t.answered < o.requests && now_ns() < end && (o.again || t.lost < o.connections)) {
 		n = epoll_wait(loop, e, 256, o.gap_us ? 1 : 100);
 		for (int k = 0; k < n; k++) {
