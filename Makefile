@@ -91,7 +91,7 @@ $(foreach m,$(wildcard $(MAINS)),$(eval $(call program_rule,$(m))))
 
 # The library for programs that take connections: one object whose only names are its own.
 $(B)/libbaton-app.a: $(B)/app/app.o $(addprefix $(B)/l7/,buffer.o secret.o handoff/carrier_local.o handoff/move_wire.o \
-		tls/record.o tls/record_context.o tls/record_keys.o tls/record_state.o)
+		tls/cert_fact.o tls/record.o tls/record_context.o tls/record_keys.o tls/record_state.o)
 	$(call say,AR,$@)
 	$(Q)$(LD) -r -o $(B)/app/baton_app.o $^
 	$(Q)$(OBJCOPY) --wildcard --keep-global-symbol='baton_*' $(B)/app/baton_app.o

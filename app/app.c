@@ -17,6 +17,7 @@
 
 #include "l7/buffer.h"
 #include "l7/handoff/carrier.h"
+#include "l7/tls/cert_fact.h"
 #include "l7/tls/record.h"
 
 #define PATIENCE_MS 30000
@@ -349,6 +350,18 @@ uint64_t baton_request_cid(const struct baton_request *r)
 const char *baton_request_server_name(const struct baton_request *r)
 {
 	return r->server_name;
+}
+
+const unsigned char *baton_request_certificate(const struct baton_request *r, unsigned number, size_t *n)
+{
+	const struct buffer *b = &r->kept[SECTION_CERTIFICATE];
+	size_t len = buffer_len(b);
+	const uint8_t *der;
+
+	*n = 0;
+	if (len <= CERT_RULES_LEN || !cert_der(b->data + b->start + CERT_RULES_LEN, len - CERT_RULES_LEN, number, &der, n))
+		return NULL;
+	return der;
 }
 
 int baton_request_socket(const struct baton_request *r)

@@ -46,6 +46,10 @@ void baton_request_used(struct baton_request *r, size_t n);
 /* The connection's name in logs, and how its client is known: the name that it asked for by TLS, or "". */
 uint64_t baton_request_cid(const struct baton_request *r);
 const char *baton_request_server_name(const struct baton_request *r);
+/* The certificate that the client has proven to be its own, by the rules of its edge (`client` in pop.yaml): DER, *n octets; NULL: it
+ * showed none, or was not asked.  number: 0; from 1 on those between it and its CA, if the edge forwards them.  Of a field such
+ * as Client-Cert in the head nothing is to be believed here: there it is the client's. */
+const unsigned char *baton_request_certificate(const struct baton_request *r, unsigned number, size_t *n);
 /* The client's socket, to ask it things (addresses, TCP_INFO): what is written to it past us ruins TLS. */
 int baton_request_socket(const struct baton_request *r);
 

@@ -55,7 +55,7 @@ static int serve(struct baton_request *r)
 {
 	static const char zeros[65536];
 	char text[512], address[INET6_ADDRSTRLEN];
-	size_t n, posted, octets;
+	size_t n, posted, octets, shown;
 	const char *head = baton_request_head(r, &n), *body = baton_request_body(r, &posted);
 	const char *length = strcasestr(head, "\r\nContent-Length:");
 	int err;
@@ -68,8 +68,9 @@ static int serve(struct baton_request *r)
 	}
 	if (sscanf(head, "GET /%*[^ /0-9]/%zu ", &octets) == 1 || sscanf(head, "GET /%zu ", &octets) == 1)
 		return answer(r, "application/octet-stream", zeros, sizeof(zeros), octets);
-	n = (size_t)snprintf(text, sizeof(text), "%.*s, from %s, by %s\n", (int)strcspn(head, "\r"), head, peer(r, address),
-			     *baton_request_server_name(r) ? baton_request_server_name(r) : "plain TCP");
+	baton_request_certificate(r, 0, &shown);
+	n = (size_t)snprintf(text, sizeof(text), "%.*s, from %s, by %s, with %zu octets of certificate\n", (int)strcspn(head, "\r"), head,
+			     peer(r, address), *baton_request_server_name(r) ? baton_request_server_name(r) : "plain TCP", shown);
 	return answer(r, "text/plain", text, n, n);
 }
 

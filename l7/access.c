@@ -11,6 +11,7 @@
 #include "l7/client.h"
 #include "l7/exchange.h"
 #include "l7/handoff/handoff.h"
+#include "l7/tls/tls.h"
 #include "l7/worker.h"
 
 #define LINE_MAX_BYTES 4096 /* a longer line has its texts cut */
@@ -205,8 +206,25 @@ static void put_move(struct line *l, const struct exchange *x)
 	}
 }
 
+/* Who the client has proven to be. */
+static void put_certificate(struct line *l, const struct cert_fact *f)
+{
+	char hex[2 * sizeof(f->sha256) + 1];
+	size_t i;
+
+	for (i = 0; i < sizeof(f->sha256); i++)
+		snprintf(hex + 2 * i, 3, "%02x", f->sha256[i]);
+	put_text(l, ",\"certificate\":\"");
+	put_text(l, hex);
+	put_text(l, "\",\"subject\":\"");
+	put_quoted(l, f->subject, strlen(f->subject));
+	put_text(l, "\"");
+}
+
 static void json(struct line *l, const struct access_log *log, const struct exchange *x, uint64_t end_ns)
 {
+	const struct cert_fact *f = x->owner->s.tls ? tls_certificate(x->owner->s.tls) : NULL;
+
 	put_text(l, "{\"time\":\"");
 	put_text(l, log->when);
 	put_text(l, "\",\"client\":\"");
@@ -238,6 +256,8 @@ static void json(struct line *l, const struct access_log *log, const struct exch
 	put_text(l, ",\"agent\":\"");
 	span(l, x, x->log_agent);
 	put_text(l, "\"");
+	if (f && f->n_leaf)
+		put_certificate(l, f);
 	put_move(l, x);
 	put_text(l, "}\n");
 }

@@ -11,7 +11,10 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
+#include "l7/access.h"
 #include "l7/handoff/handoff.h"
+#include "l7/tls/cert_rules.h"
 #include "l7/tls/tls.h"
 
 static void client_bury(struct grave *g)
@@ -97,6 +100,14 @@ void client_await_answer(struct client *c)
 	client_wait(c, c->s.eof ? WAIT_HALF : WAIT_ANSWER);
 }
 
+bool client_agrees(const struct client *c, const struct snapshot *s)
+{
+	const struct edge *e = snapshot_edge(s, c->edge->vip, c->edge->conf->port);
+	const struct cert_fact *f = c->s.tls ? tls_certificate(c->s.tls) : NULL;
+
+	return e && (!c->s.tls || cert_rules_agree(tls_context_rules(e->tls), f ? f->octets : NULL, f ? f->n : 0));
+}
+
 /* What TLS has agreed on stays as it is; routes, pools and limits are those of today.  An edge that is no more
  * serves its connections as it did. */
 bool client_renew(struct client *c)
@@ -106,11 +117,11 @@ bool client_renew(struct client *c)
 
 	if (now == c->snapshot)
 		return true;
-	e = snapshot_edge(now, c->edge->vip, c->edge->conf->port);
-	if (!e) {
+	if (!client_agrees(c, now)) {
 		c->keep = false;
 		return false;
 	}
+	e = snapshot_edge(now, c->edge->vip, c->edge->conf->port);
 	snapshot_ref(now);
 	c->edge = e;
 	snapshot_unref(c->snapshot);
@@ -151,6 +162,46 @@ static void lingering_input(struct client *c)
 		client_close(c);
 }
 
+/* The alert is in out.  In TLS 1.3 the client may have sent its request already, and more may be on its way: so that no reset takes
+ * the alert from it, what comes is read and dropped for a moment. */
+static void certificate_refused(struct client *c, enum cert_outcome outcome)
+{
+	struct worker *w = c->s.w;
+	const char *why = tls_failure(c->s.tls);
+	char text[INET6_ADDRSTRLEN] = "";
+
+	stats_inc(w->stats.certificates[outcome]);
+	access_log_refused(w, c, 0, why);
+	if (worker_ms(w) >= w->refusal_said_ms + 1000) {
+		inet_ntop(c->peer.v4.sin_family, c->peer.v4.sin_family == AF_INET ? (void *)&c->peer.v4.sin_addr : &c->peer.v6.sin6_addr, text,
+			  sizeof(text));
+		log_notice("edge %s port %u: the certificate of client %s is refused (%s): %s; and %u others since the last word of it",
+			   c->edge->vip, c->edge->conf->port, text, cert_outcome_name(outcome), why, w->refusals_unsaid);
+		w->refusal_said_ms = worker_ms(w);
+		w->refusals_unsaid = 0;
+	} else {
+		w->refusals_unsaid++;
+	}
+	tls_free(c->s.tls);
+	c->s.tls = NULL;
+	c->s.error = 0;
+	client_linger(c);
+}
+
+static void not_secured(struct client *c)
+{
+	struct stream *s = &c->s;
+
+	stats_inc(s->w->stats.handshakes_failed);
+	if (s->error == EPROTO && tls_refused(s->tls) != CERT_OUTCOMES) {
+		certificate_refused(c, tls_refused(s->tls));
+		return;
+	}
+	/* An alert was put into out by the handshake. */
+	stream_flush(s);
+	client_close(c);
+}
+
 static void on_input(struct stream *s)
 {
 	struct client *c = LINK_OF(s, struct client, s);
@@ -158,12 +209,8 @@ static void on_input(struct stream *s)
 	if (c->lingering) {
 		lingering_input(c);
 	} else if (s->tls && !tls_done(s->tls)) {
-		if (s->eof || s->error) {
-			stats_inc(s->w->stats.handshakes_failed);
-			/* An alert was put into out by the handshake. */
-			stream_flush(s);
-			client_close(c);
-		}
+		if (s->eof || s->error)
+			not_secured(c);
 	} else if (c->h2) {
 		h2_input(c);
 	} else {
@@ -197,6 +244,8 @@ static void on_secured(struct stream *s)
 	stats_inc(s->w->stats.handshakes);
 	if (tls_resumed(s->tls))
 		stats_inc(s->w->stats.resumed);
+	if (tls_certificate(s->tls))
+		stats_inc(s->w->stats.certificates[tls_certificate(s->tls)->n_leaf ? CERT_VERIFIED : CERT_NONE]);
 	stats_observe(&s->w->stats, PHASE_HANDSHAKE, monotonic_ns() - c->begun_ns);
 	if (tls_is_h2(s->tls)) {
 		if (h2_begin(c))

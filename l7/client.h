@@ -68,7 +68,10 @@ void client_left(struct client *c);  /* it lives on another host: gone from here
 void client_linger(struct client *c); /* what is to be sent is sent, then closed */
 void client_wait(struct client *c, enum client_wait wait);
 void client_await_answer(struct client *c); /* a request is whole: nothing of the client's is due */
-bool client_renew(struct client *c); /* the next request is served by the configuration in force; false: its edge is gone */
+/* The next request is served by the configuration in force; false: by the one before, and it is the last: its edge is no more, or
+ * asks for another certificate. */
+bool client_renew(struct client *c);
+bool client_agrees(const struct client *c, const struct snapshot *s); /* its edge is there, and asks as it did in the handshake */
 /* Idle connections are told or closed, the others after their request. */
 void client_drain(struct client *c);
 

@@ -7,7 +7,10 @@
  *   edges:
  *     - vip: www
  *       port: 443
- *       tls: {certificates: /etc/baton/certs/www, min_version: "1.2"}   # a directory of NAME.pem with key
+ *       tls:
+ *         certificates: /etc/baton/certs/www   # a directory of NAME.pem with key
+ *         min_version: "1.2"
+ *         client: {ca: /etc/baton/clients.pem, verify: required, depth: 4, crl: /etc/baton/crl}   # verify: required | optional
  *       http2: true
  *       routes:
  *         - {host: "*.example.net", path: /img/, extension: [jpg, png], pool: images}
@@ -108,6 +111,17 @@ struct route_conf {
 	enum route_mode mode;
 };
 
+/* What is asked of clients' certificates. */
+enum client_cert_verify { CLIENT_CERT_REQUIRED, CLIENT_CERT_OPTIONAL };
+
+struct client_cert_conf {
+	char ca[EDGE_PATH_LEN];	      /* a file, or a directory of NAME.pem; empty: no certificate is asked for */
+	char crl[EDGE_PATH_LEN];      /* likewise, of revoked certificates; empty: none is looked up */
+	enum client_cert_verify verify;
+	uint8_t depth;		      /* certificates between the client's and its CA's own, at most; 4 */
+	bool chain;		      /* those go to backends too */
+};
+
 struct edge_conf {
 	char vip_name[EDGE_NAME_LEN];
 	uint32_t vip;		      /* index into pop->vip */
@@ -115,6 +129,7 @@ struct edge_conf {
 	bool tls, http2;
 	char certificates[EDGE_PATH_LEN];
 	uint16_t tls_min;	      /* 0x0303 or 0x0304 */
+	struct client_cert_conf client;
 	struct route_conf *route;
 	uint32_t n_routes;
 	uint32_t head_max;	      /* bytes of a request head; 16384 */

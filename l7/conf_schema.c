@@ -252,9 +252,22 @@ static const struct conf_field route_field[] = {
 static const struct conf_schema route_schema = { "route", sizeof(struct route_conf), route_field, .check = NULL };
 
 #define EDGE_AT(member) CONF_AT(struct edge_conf, member)
+static const char *const client_cert_words[] = { [CLIENT_CERT_REQUIRED] = "required", [CLIENT_CERT_OPTIONAL] = "optional", NULL };
+#define CLIENT_CERT_AT(member) CONF_AT(struct client_cert_conf, member)
+static const struct conf_field client_cert_field[] = {
+	{ "ca", CLIENT_CERT_AT(ca), .type = &conf_path },
+	{ "verify", CLIENT_CERT_AT(verify), .type = &conf_choice, .words = client_cert_words, .unless = "required" },
+	{ "depth", CLIENT_CERT_AT(depth), .type = &conf_integer, .unless = "4", .max = 16 },
+	{ "crl", CLIENT_CERT_AT(crl), .type = &conf_path },
+	{ "chain", CLIENT_CERT_AT(chain), .type = &conf_boolean, .unless = "false" },
+	{ 0 },
+};
+static const struct conf_schema client_cert_schema = { "client", sizeof(struct client_cert_conf), client_cert_field, .check = NULL };
+
 static const struct conf_field edge_tls_field[] = {
 	{ "certificates", EDGE_AT(certificates), .type = &conf_path },
 	{ "min_version", EDGE_AT(tls_min), .type = &tls_type, .unless = "1.2" },
+	{ "client", EDGE_AT(client), .shape = CONF_STRUCT, .schema = &client_cert_schema },
 	{ 0 },
 };
 static const struct conf_schema edge_tls_schema = { "tls", sizeof(struct edge_conf), edge_tls_field, .check = NULL };
@@ -295,6 +308,10 @@ static void edge_check(struct conf *c, const void *object)
 
 	if (!*e->certificates && conf_where(c, &e->tls_min))
 		conf_fault_at(c, &e->tls_min, e, "tls needs 'certificates': a directory of NAME.pem files, each with its key");
+	else if (conf_where(c, &e->client) && !*e->client.ca)
+		conf_fault_at(c, &e->client, e, "client has no 'ca': a file of CAs whose certificates are taken, or a directory of NAME.pem files");
+	else if (!*e->certificates && conf_where(c, &e->client))
+		conf_fault_at(c, &e->client, e, "clients show certificates in TLS: tls needs 'certificates' of its own first");
 }
 
 const struct conf_schema edge_schema = { "edge", sizeof(struct edge_conf), edge_field, .check = edge_check };

@@ -102,7 +102,7 @@ static const void *client_address(const struct sockaddr_storage *ss, size_t *n, 
 	return &in6->sin6_addr;
 }
 
-static void write_head(struct exchange *x, const struct exchange_request *r)
+static void write_head(struct exchange *x, const struct exchange_request *r, const struct cert_fact *f)
 {
 	const struct request_head *h = &x->w->head;
 	struct head_span host = h->authority.n ? h->authority : head_get(h, KNOWN_HOST);
@@ -162,6 +162,8 @@ static void write_head(struct exchange *x, const struct exchange_request *r)
 		put_text(x, ";proto=https\r\n");
 	else
 		put_text(x, ";proto=http\r\n");
+	if (f)
+		x->head_len += (uint32_t)cert_fact_fields(f, x->head + x->head_len);
 	if (x->request_body == BODY_LENGTH) {
 		put_text(x, "Content-Length: ");
 		put_number(x, h->content_length);
@@ -187,6 +189,7 @@ static bool idempotent(uint8_t method)
 unsigned exchange_new(struct worker *w, const struct exchange_request *r, struct exchange **out)
 {
 	const struct request_head *h = &w->head;
+	const struct cert_fact *certificate = r->owner->s.tls ? tls_certificate(r->owner->s.tls) : NULL;
 	uint32_t at = route_find(r->edge->routes, h);
 	const struct pool_conf *conf;
 	char text[ADDRESS_TEXT];
@@ -204,7 +207,7 @@ unsigned exchange_new(struct worker *w, const struct exchange_request *r, struct
 	if (!p)
 		return 503; /* the connection's configuration is older than the pools: gone by now */
 	/* Text, ": " and CRLF for each field, and what we add, which quotes the client's address twice. */
-	room = h->text_len + 6u * h->n_entries + 3u * ADDRESS_TEXT + 320;
+	room = h->text_len + 6u * h->n_entries + 3u * ADDRESS_TEXT + 320 + (certificate ? cert_fact_fields_len(certificate) : 0);
 	x = malloc(sizeof(*x) + room);
 	if (!x)
 		return 503;
@@ -239,7 +242,7 @@ unsigned exchange_new(struct worker *w, const struct exchange_request *r, struct
 	x->reason = REASONS;
 	if (w->handoff)
 		x->object = hash_bytes(head_text(h, h->path), h->path.n, hash_bytes(head_text(h, h->host), h->host.n, 5));
-	write_head(x, r);
+	write_head(x, r, certificate);
 	stats_inc(w->stats.active);
 	stats_inc(w->stats.requests[h->version == 20 ? 2 : h->version - 10]);
 	*out = x;

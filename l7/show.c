@@ -13,6 +13,7 @@
 #include "l7/object/object_server.h"
 #include "l7/row/rows.h"
 #include "l7/secret.h"
+#include "l7/tls/cert_rules.h"
 #include "l7/tls/tls.h"
 
 #define FLIGHTS_SHOWN 4096
@@ -28,6 +29,7 @@
 
 static void collect_clients(struct l7d *d, struct metrics *m)
 {
+	enum cert_outcome k;
 	enum h2_offence o;
 
 	metric_family(m, "baton_l7_connections_total", METRIC_COUNTER, "Client connections accepted.");
@@ -40,6 +42,10 @@ static void collect_clients(struct l7d *d, struct metrics *m)
 	metric_sample(m, SUM(d, handshakes) - SUM(d, resumed), "outcome", "full", NULL);
 	metric_sample(m, SUM(d, resumed), "outcome", "resumed", NULL);
 	metric_sample(m, SUM(d, handshakes_failed), "outcome", "failed", NULL);
+	metric_family(m, "baton_l7_client_certificates_total", METRIC_COUNTER,
+		      "Handshakes of edges that ask for a client's certificate, by what became of it.");
+	for (k = 0; k < CERT_OUTCOMES; k++)
+		metric_sample(m, SUM(d, certificates[k]), "outcome", cert_outcome_name(k), NULL);
 	metric_family(m, "baton_l7_requests_total", METRIC_COUNTER, "Requests forwarded or queued, by protocol.");
 	metric_sample(m, SUM(d, requests[0]), "protocol", "http/1.0", NULL);
 	metric_sample(m, SUM(d, requests[1]), "protocol", "http/1.1", NULL);
@@ -225,6 +231,14 @@ void l7d_collect(void *ctx, struct metrics *m)
 			tls_context_facts(d->snapshot->edge[i].tls, &n, &expires);
 			metric_sample(m, (double)expires, "vip", d->snapshot->edge[i].vip, NULL);
 		}
+		metric_family(m, "baton_l7_crl_expiry_timestamp_seconds", METRIC_GAUGE,
+			      "The soonest end of an edge's lists of revoked client certificates, seconds since the epoch: none is taken after it.");
+		for (i = 0; i < d->snapshot->n_edges; i++) {
+			const struct cert_rules *rules = tls_context_rules(d->snapshot->edge[i].tls);
+
+			if (rules && cert_rules_crl_expires(rules))
+				metric_sample(m, (double)cert_rules_crl_expires(rules), "vip", d->snapshot->edge[i].vip, NULL);
+		}
 	}
 }
 
@@ -379,12 +393,13 @@ static void ask_connections(struct worker *w, struct gather *g)
 						       ? (struct address){ AF_INET, { .v4 = c->peer.v4.sin_addr } }
 						       : (struct address){ AF_INET6, { .v6 = c->peer.v6.sin6_addr } },
 					       ntohs(c->peer.v4.sin_port) };
+		const struct cert_fact *f = c->s.tls ? tls_certificate(c->s.tls) : NULL;
 		char text[ENDPOINT_TEXT], cid[20];
 
 		snprintf(cid, sizeof(cid), "%016llx", (unsigned long long)c->cid);
 		json_array_append_new(
 			g->rows,
-			json_pack("{s:s, s:s, s:s, s:i, s:s, s:s, s:I, s:I, s:s, s:s, s:I, s:I, s:i, s:i, s:s, s:s}", "cid", cid, "client",
+			json_pack("{s:s, s:s, s:s, s:i, s:s, s:s, s:I, s:I, s:s, s:s, s:I, s:I, s:i, s:i, s:s, s:s, s:s}", "cid", cid, "client",
 				  endpoint_print(&peer, text), "vip", c->edge->vip, "port", c->edge->conf->port, "protocol",
 				  c->h2 ? "h2" : c->tunnel ? "tunnel" : "http/1.1", "tls", c->s.tls ? tls_version(c->s.tls) : "",
 				  "requests", (json_int_t)c->requests, "age_ms", (json_int_t)(now - c->since_ms), "state",
@@ -394,7 +409,8 @@ static void ask_connections(struct worker *w, struct gather *g)
 							       : "idle",
 				  "backend", c->x ? c->x->backend_text : "", "received", (json_int_t)c->s.received, "sent",
 				  (json_int_t)c->s.sent, "ingress", c->ingress ? c->ingress : handoff_self(w), "moves", (int)c->moves,
-				  "server_name", c->s.tls ? tls_server_name(c->s.tls) : "", "alpn", c->s.tls ? tls_alpn(c->s.tls) : ""));
+				  "server_name", c->s.tls ? tls_server_name(c->s.tls) : "", "alpn", c->s.tls ? tls_alpn(c->s.tls) : "", "subject",
+				  f && f->subject ? f->subject : ""));
 	}
 }
 

@@ -8,6 +8,7 @@
 #include "l7/http/h2_guard.h"
 #include "l7/handoff/move_policy.h"
 #include "l7/handoff/move_wire.h"
+#include "l7/tls/cert_fact.h"
 
 #define STATS_BOUNDS 16 /* of a histogram: 50 us, doubled each time, up to 1.6 s */
 #define STATS_BOUND_FIRST_US 50
@@ -34,6 +35,7 @@ struct histogram {
 struct stats {
 	uint64_t accepted, closed, refused_full;    /* client connections */
 	uint64_t handshakes, handshakes_failed, resumed;
+	uint64_t certificates[CERT_OUTCOMES];	    /* of clients, where edges ask for them */
 	uint64_t requests[3];			    /* HTTP/1.0, 1.1, 2 */
 	uint64_t answers[6];			    /* by first digit; [0]: none was given */
 	uint64_t refused;			    /* requests that were not forwarded: malformed, no route, too large */

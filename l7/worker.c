@@ -17,7 +17,9 @@
 #include "l7/client.h"
 #include "l7/handoff/handoff.h"
 #include "l7/privilege.h"
+#include "l7/tls/cert_rules.h"
 #include "l7/tls/record.h"
+#include "l7/tls/tls.h"
 
 #define BACKLOG 4096
 #define ACCEPTS_AT_ONCE 64
@@ -231,20 +233,23 @@ static void configure_listeners(struct worker *w)
 	}
 }
 
-/* Clients of edges that are no more: at a request's boundary they are told to go. */
+/* Clients of edges that are no more, or ask for another certificate: at a request's boundary they are told to go. */
 static void drain_removed(struct worker *w, const struct snapshot *old)
 {
 	struct link *l, *next;
 	bool removed = false;
 	uint32_t i;
 
-	for (i = 0; old && i < old->n_edges; i++)
-		removed = removed || !snapshot_edge(w->snapshot, old->edge[i].vip, old->edge[i].conf->port);
+	for (i = 0; old && i < old->n_edges; i++) {
+		const struct edge *was = &old->edge[i], *e = snapshot_edge(w->snapshot, was->vip, was->conf->port);
+
+		removed = removed || !e || !cert_rules_same(tls_context_rules(was->tls), tls_context_rules(e->tls));
+	}
 	for (l = w->clients.next; removed && l != &w->clients; l = next) {
 		struct client *c = LINK_OF(l, struct client, link);
 
 		next = l->next;
-		if (!snapshot_edge(w->snapshot, c->edge->vip, c->edge->conf->port))
+		if (!client_agrees(c, w->snapshot))
 			client_drain(c);
 		next = ring_onward(&w->clients, next);
 	}

@@ -63,6 +63,8 @@ struct worker {
 	int pipe[PIPES_KEPT][2]; /* empty pipes for splice */
 	unsigned n_pipes;
 	struct access_log *log;
+	uint64_t refusal_said_ms;  /* of a client's certificate, in the log: one a second, and how many others */
+	uint32_t refusals_unsaid;
 	struct handoff *handoff; /* NULL: all is proxied */
 	struct object_here *objects; /* NULL: no object server */
 	struct stats stats;

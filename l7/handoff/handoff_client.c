@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "l7/tls/cert_rules.h"
 #include "l7/tls/tls.h"
 
 #define HISTORY_LEN 29
@@ -70,6 +71,7 @@ static void describe(struct place *p, enum move_reason reason, struct move_lette
 {
 	struct client *c = p->client;
 	struct stream *s = &c->s;
+	const struct cert_fact *f = s->tls ? tls_certificate(s->tls) : NULL;
 	struct record_state state;
 
 	if (s->tls) {
@@ -81,6 +83,8 @@ static void describe(struct place *p, enum move_reason reason, struct move_lette
 							       (uint32_t)strlen(tls_server_name(s->tls)) };
 		l->section[SECTION_ALPN] =
 			(struct move_bytes){ (const uint8_t *)tls_alpn(s->tls), (uint32_t)strlen(tls_alpn(s->tls)) };
+		if (f)
+			l->section[SECTION_CERTIFICATE] = (struct move_bytes){ f->octets, f->n };
 	}
 	l->section[SECTION_RAW_IN] = bytes_of(&s->raw);
 	l->section[SECTION_RAW_OUT] = bytes_of(&s->out);
@@ -186,6 +190,15 @@ static const struct edge *edge_of(struct handoff *h, const struct move_bytes *tc
 	return snapshot_edge_at(h->w->snapshot, &vip, get16(tcp->p + 6));
 }
 
+/* With TLS or without, and what was asked of the client, as this edge has it. */
+static bool fits(const struct edge *e, const struct move_letter *l)
+{
+	const struct move_bytes *certificate = &l->section[SECTION_CERTIFICATE];
+
+	return (e->tls != NULL) == (l->section[SECTION_TLS].n != 0) &&
+	       cert_rules_agree(tls_context_rules(e->tls), certificate->p, certificate->n);
+}
+
 uint8_t could_thaw(struct handoff *h, const struct move_letter *l)
 {
 	const struct edge *e = edge_of(h, &l->section[SECTION_TCP]);
@@ -194,7 +207,7 @@ uint8_t could_thaw(struct handoff *h, const struct move_letter *l)
 
 	if (!e || !l->section[SECTION_HEAD].n || !answers(h, e, &l->section[SECTION_HEAD]))
 		return REFUSE_BACKEND;
-	if ((e->tls != NULL) != (l->section[SECTION_TLS].n != 0))
+	if (!fits(e, l))
 		return REFUSE_STATE;
 	if (e->tls) {
 		err = record_state_get(l->section[SECTION_TLS].p, l->section[SECTION_TLS].n, &state);
@@ -207,12 +220,18 @@ uint8_t could_thaw(struct handoff *h, const struct move_letter *l)
 
 static struct tls *take_tls(const struct move_letter *l)
 {
+	const struct move_bytes *certificate = &l->section[SECTION_CERTIFICATE];
+	struct cert_fact *f = certificate->n ? cert_fact_new(certificate->p, certificate->n) : NULL;
 	struct record_state state;
 	struct tls *t = NULL;
 
+	if (certificate->n && !f)
+		return NULL;
 	if (!record_state_get(l->section[SECTION_TLS].p, l->section[SECTION_TLS].n, &state))
 		t = tls_import(&state, (const char *)l->section[SECTION_SNI].p, l->section[SECTION_SNI].n,
-			       (const char *)l->section[SECTION_ALPN].p, l->section[SECTION_ALPN].n);
+			       (const char *)l->section[SECTION_ALPN].p, l->section[SECTION_ALPN].n, f);
+	else
+		cert_fact_free(f);
 	OPENSSL_cleanse(&state, sizeof(state));
 	return t;
 }
@@ -361,11 +380,11 @@ struct client *thaw_here(struct place *p, const struct move_letter *l, int fd)
 	struct tls *tls = NULL;
 	struct client *c;
 
-	if (e && e->tls)
+	if (e && e->tls && fits(e, l))
 		tls = take_tls(l);
-	if (!e || (e->tls != NULL) != (l->section[SECTION_TLS].n != 0) || (e->tls && !tls)) {
+	if (!e || !fits(e, l) || (e->tls && !tls)) {
 		tls_free(tls);
-		close(fd); /* its edge is no longer in the configuration */
+		close(fd); /* its edge is no longer in the configuration, or not as it was */
 		return NULL;
 	}
 	c = client_arrive(h->w, h->w->snapshot, e, fd);

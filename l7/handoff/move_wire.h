@@ -57,7 +57,7 @@ enum move_section {
 	SECTION_HEAD,	     /* the request that is to be answered, as it was read; not there: none has been */
 	SECTION_SNI,
 	SECTION_ALPN,
-	SECTION_CERTIFICATE, /* of the client, DER */
+	SECTION_CERTIFICATE, /* l7/tls/cert_fact: what was asked of the client, what it showed; not there: nothing was asked */
 	SECTION_HISTORY,     /* be32 moves, be64 requests, be64 age in ms, be64 octets transferred, u8 enum move_reason */
 	SECTIONS
 };

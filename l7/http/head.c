@@ -147,6 +147,22 @@ static enum head_known known_from_name(const char *name, size_t n)
 	return KNOWN_NONE;
 }
 
+bool head_is_ours(const char *name, size_t n)
+{
+	static const char ours[] = "client-cert-chain";
+	size_t i;
+
+	if (n != 11 && n != sizeof(ours) - 1)
+		return false;
+	for (i = 0; i < n; i++) {
+		char c = name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] | 0x20) : name[i] == '_' ? '-' : name[i];
+
+		if (c != ours[i])
+			return false;
+	}
+	return true;
+}
+
 int head_field(struct request_head *h, const char *name, size_t n_name, const char *value, size_t n_value)
 {
 	struct head_entry *e;
@@ -156,6 +172,8 @@ int head_field(struct request_head *h, const char *name, size_t n_name, const ch
 	for (size_t i = 0; i < n_value; i++)
 		if (((uint8_t)value[i] < 0x20 && value[i] != '\t') || value[i] == 0x7f)
 			return 400;
+	if (head_is_ours(name, n_name))
+		return 0;
 	while (n_value && (*value == ' ' || *value == '\t'))
 		value++, n_value--;
 	while (n_value && (value[n_value - 1] == ' ' || value[n_value - 1] == '\t'))

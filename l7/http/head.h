@@ -119,6 +119,10 @@ static inline bool head_is(const struct request_head *h, struct head_span s, con
 void head_begin(struct request_head *h, uint32_t text_max);
 void head_free(struct request_head *h);
 
+/* A field that a front end alone writes, of the client's certificate (RFC 9440): whoever sends it lies.  Some backends read '_' as
+ * '-'.  head_field() and trailers leave it out, wherever it comes from. */
+bool head_is_ours(const char *name, size_t n);
+
 /* 0, or the status to refuse with: 400, 414 (target too long), 431 (too many fields or bytes), 500 (no memory), 501. */
 int head_method(struct request_head *h, const char *name, size_t n);
 int head_target(struct request_head *h, const char *target, size_t n);

@@ -15,7 +15,7 @@ bool trailer_passed(const char *name, size_t n)
 	};
 	size_t i;
 
-	if (!n || name[0] == ':' || h1_hop_by_hop(name, n))
+	if (!n || name[0] == ':' || h1_hop_by_hop(name, n) || head_is_ours(name, n))
 		return false;
 	for (i = 0; i < sizeof(never) / sizeof(*never); i++)
 		if (strlen(never[i]) == n && !strncasecmp(never[i], name, n))

@@ -2,7 +2,6 @@
 /* TLS of client connections.  See tls.h. */
 #include "l7/tls/tls.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -14,6 +13,8 @@
 #include <time.h>
 
 #include "l7/hash.h"
+#include "l7/tls/cert_rules.h"
+#include "l7/tls/pem_files.h"
 #include "l7/tls/record.h"
 #include "l7/tls/ticket.h"
 #include "l7/tls/tls_client.h"
@@ -30,13 +31,16 @@ struct tls_context {
 	unsigned n_ctx;
 	struct certificate *certificate; /* sorted by name */
 	size_t n;
+	struct cert_rules *rules; /* NULL: clients are asked for nothing */
 	int64_t expires;
+	uint16_t tls_min;
 	bool http2;
 };
 
 /* What only the handshake needs. */
 struct hand {
 	SSL *ssl;
+	const struct cert_rules *rules;
 	struct record_capture capture;
 };
 
@@ -45,7 +49,9 @@ struct tls {
 	struct record_layer *layer; /* NULL before */
 	char *server_name;
 	const char *alpn; /* one of protocols[] */
-	char *failure;	  /* as the client */
+	struct cert_fact *certificate; /* of the client; NULL: not asked for */
+	char *failure; /* as the client, and for a client's certificate */
+	uint8_t refused; /* enum cert_outcome */
 	uint16_t version;
 	bool h2, resumed, client;
 };
@@ -116,19 +122,13 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, 
 	return SSL_TLSEXT_ERR_OK;
 }
 
-static int no_password(char *buf, int size, int rwflag, void *arg)
-{
-	(void)buf, (void)size, (void)rwflag, (void)arg;
-	return -1;
-}
-
-static SSL_CTX *new_ctx(struct tls_context *t, uint16_t tls_min)
+static SSL_CTX *new_ctx(struct tls_context *t)
 {
 	SSL_CTX *ctx = record_server_ctx();
 
 	if (!ctx)
 		return NULL;
-	SSL_CTX_set_min_proto_version(ctx, tls_min);
+	SSL_CTX_set_min_proto_version(ctx, t->tls_min);
 	SSL_CTX_set_cipher_list(ctx, RECORD_SUITES_12);
 	SSL_CTX_set_ciphersuites(ctx, RECORD_SUITES_13);
 	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
@@ -137,11 +137,15 @@ static SSL_CTX *new_ctx(struct tls_context *t, uint16_t tls_min)
 	SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"baton", 5);
 	SSL_CTX_set_max_early_data(ctx, 0);
 	SSL_CTX_set_num_tickets(ctx, 2);
-	SSL_CTX_set_default_passwd_cb(ctx, no_password);
+	SSL_CTX_set_default_passwd_cb(ctx, pem_no_password);
 	SSL_CTX_set_tlsext_servername_callback(ctx, on_server_name);
 	SSL_CTX_set_tlsext_servername_arg(ctx, t);
 	SSL_CTX_set_alpn_select_cb(ctx, on_alpn, t);
 	tickets_use(ctx);
+	if (t->rules && cert_rules_use(t->rules, ctx)) {
+		SSL_CTX_free(ctx);
+		return NULL;
+	}
 	return ctx;
 }
 
@@ -188,33 +192,34 @@ static int add_names(struct tls_context *t, SSL_CTX *ctx)
 	return err;
 }
 
-static int add_file(struct tls_context *t, const char *path, uint16_t tls_min, char *why, size_t why_len)
+struct reading {
+	struct tls_context *t;
+	char *why;
+	size_t why_len;
+};
+
+static int add_file(const char *path, void *arg)
 {
-	SSL_CTX *ctx = new_ctx(t, tls_min), **grown;
+	const struct reading *r = arg;
+	struct tls_context *t = r->t;
+	SSL_CTX *ctx = new_ctx(t), **grown;
 
 	ERR_clear_error();
 	if (!ctx || SSL_CTX_use_certificate_chain_file(ctx, path) != 1 ||
 	    SSL_CTX_use_PrivateKey_file(ctx, path, SSL_FILETYPE_PEM) != 1 || SSL_CTX_check_private_key(ctx) != 1) {
-		snprintf(why, why_len, "%s: is no certificate with its key: %s", path, ERR_reason_error_string(ERR_get_error()));
+		snprintf(r->why, r->why_len, "%s: is no certificate with its key: %s", path, ERR_reason_error_string(ERR_get_error()));
 		SSL_CTX_free(ctx);
 		return -EINVAL;
 	}
 	grown = reallocarray(t->ctx, t->n_ctx + 1, sizeof(*grown)); /* NOLINT(bugprone-sizeof-expression): of pointers, as meant */
 	if (!grown) {
 		SSL_CTX_free(ctx);
-		snprintf(why, why_len, "out of memory");
+		snprintf(r->why, r->why_len, "out of memory");
 		return -ENOMEM;
 	}
 	t->ctx = grown;
 	t->ctx[t->n_ctx++] = ctx;
 	return add_names(t, ctx);
-}
-
-static int is_pem(const struct dirent *e)
-{
-	const char *dot = strrchr(e->d_name, '.');
-
-	return e->d_name[0] != '.' && dot && !strcmp(dot, ".pem");
 }
 
 /* Where two files have one name, the first stays. */
@@ -234,30 +239,15 @@ static void unique(struct tls_context *t)
 struct tls_context *tls_context_new(const struct edge_conf *conf, char *why, size_t why_len)
 {
 	struct tls_context *t = calloc(1, sizeof(*t));
-	struct dirent **file = NULL;
-	int i, n, err = 0;
+	struct reading r = { t, why, why_len };
 
 	if (!t)
 		abort();
 	t->http2 = conf->http2;
-	n = scandir(conf->certificates, &file, is_pem, alphasort);
-	if (n < 0) {
-		snprintf(why, why_len, "%s: %s", conf->certificates, strerror(errno));
-		err = -errno;
-	} else if (!n) {
-		snprintf(why, why_len, "%s: no NAME.pem in it", conf->certificates);
-		err = -ENOENT;
-	}
-	for (i = 0; i < n; i++) {
-		char path[EDGE_PATH_LEN + 257];
-
-		snprintf(path, sizeof(path), "%s/%s", conf->certificates, file[i]->d_name);
-		if (!err)
-			err = add_file(t, path, conf->tls_min, why, why_len);
-		free(file[i]);
-	}
-	free(file);
-	if (err) {
+	t->tls_min = conf->tls_min;
+	if (*conf->client.ca)
+		t->rules = cert_rules_new(&conf->client, why, why_len);
+	if ((*conf->client.ca && !t->rules) || pem_files(conf->certificates, add_file, &r, why, why_len)) {
 		tls_context_free(t);
 		return NULL;
 	}
@@ -272,6 +262,7 @@ void tls_context_free(struct tls_context *t)
 	for (unsigned i = 0; i < t->n_ctx; i++)
 		SSL_CTX_free(t->ctx[i]);
 	free(t->ctx);
+	cert_rules_free(t->rules);
 	free(t->certificate);
 	free(t);
 }
@@ -280,6 +271,11 @@ void tls_context_facts(const struct tls_context *t, unsigned *n, int64_t *expire
 {
 	*n = t->n_ctx;
 	*expires = t->expires;
+}
+
+const struct cert_rules *tls_context_rules(const struct tls_context *t)
+{
+	return t ? t->rules : NULL;
 }
 
 /* --- a connection -------------------------------------------------------------------------------------------- */
@@ -312,10 +308,16 @@ static struct tls *tls_begin(SSL *ssl)
 struct tls *tls_accept(struct tls_context *context)
 {
 	SSL *ssl = SSL_new(context->ctx[0]);
+	struct tls *t;
 
 	if (ssl)
 		SSL_set_accept_state(ssl);
-	return tls_begin(ssl);
+	t = tls_begin(ssl);
+	if (t) {
+		t->hand->rules = context->rules;
+		t->refused = CERT_OUTCOMES;
+	}
+	return t;
 }
 
 struct tls *tls_connect(struct tls_client *to)
@@ -343,6 +345,7 @@ void tls_free(struct tls *t)
 		return;
 	hand_free(t);
 	record_free(t->layer);
+	cert_fact_free(t->certificate);
 	free(t->server_name);
 	free(t->failure);
 	free(t);
@@ -382,6 +385,13 @@ static int take_over(struct tls *t, struct buffer *raw, struct buffer *out)
 	name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
 	if (name)
 		t->server_name = strdup(name);
+	if (t->hand->rules) {
+		t->certificate = cert_rules_fact(t->hand->rules, ssl);
+		if (!t->certificate) {
+			hand_free(t);
+			return -EPROTO;
+		}
+	}
 	err = record_from_capture(ssl, &t->hand->capture, &t->layer);
 	if (!err)
 		err = drain(SSL_get_rbio(ssl), raw);
@@ -393,6 +403,7 @@ static int take_over(struct tls *t, struct buffer *raw, struct buffer *out)
 
 int tls_handshake(struct tls *t, struct buffer *raw, struct buffer *out)
 {
+	const char *why = NULL;
 	SSL *ssl;
 	size_t n = buffer_len(raw);
 	int rc;
@@ -409,8 +420,12 @@ int tls_handshake(struct tls *t, struct buffer *raw, struct buffer *out)
 	drain(SSL_get_wbio(ssl), out);
 	if (SSL_get_error(ssl, rc) == SSL_ERROR_WANT_READ)
 		return -EAGAIN;
-	if (t->client)
-		t->failure = strdup(tls_client_why(ssl));
+	if (t->hand->rules)
+		t->refused = cert_rules_refused(ssl, &why);
+	else if (t->client)
+		why = tls_client_why(ssl);
+	if (why)
+		t->failure = strdup(why);
 	hand_free(t);
 	return -EPROTO;
 }
@@ -423,6 +438,11 @@ bool tls_ended(const struct tls *t)
 const char *tls_failure(const struct tls *t)
 {
 	return t->failure ? t->failure : "the TLS handshake was not finished";
+}
+
+enum cert_outcome tls_refused(const struct tls *t)
+{
+	return (enum cert_outcome)t->refused;
 }
 
 bool tls_done(const struct tls *t)
@@ -450,12 +470,16 @@ void tls_export(const struct tls *t, struct record_state *state)
 	record_export(t->layer, state);
 }
 
-struct tls *tls_import(const struct record_state *state, const char *server_name, size_t n_name, const char *alpn, size_t n_alpn)
+struct tls *tls_import(const struct record_state *state, const char *server_name, size_t n_name, const char *alpn, size_t n_alpn,
+		       struct cert_fact *certificate)
 {
 	struct tls *t = calloc(1, sizeof(*t));
 
-	if (!t)
+	if (!t) {
+		cert_fact_free(certificate);
 		return NULL;
+	}
+	t->certificate = certificate;
 	t->version = state->version;
 	t->server_name = n_name ? strndup(server_name, n_name) : NULL;
 	t->alpn = protocol_of(alpn, n_alpn);
@@ -489,4 +513,9 @@ const char *tls_alpn(const struct tls *t)
 const char *tls_server_name(const struct tls *t)
 {
 	return t->server_name ? t->server_name : "";
+}
+
+const struct cert_fact *tls_certificate(const struct tls *t)
+{
+	return t->certificate;
 }

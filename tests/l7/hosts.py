@@ -104,7 +104,8 @@ class Bed:
         routes += self.more.get("routes", [])
         routes.append({"pool": "all", "mode": self.more.get("mode", "handoff")})
         edges = [{"vip": "www", "port": 80, "routes": routes},
-                 {"vip": "www", "port": 443, "http2": False, "tls": {"certificates": self.path("certs")}, "routes": routes}]
+                 {"vip": "www", "port": 443, "http2": False, "tls": dict({"certificates": self.path("certs")}, **self.more.get("tls", {})),
+                  "routes": routes}]
         pop = {
             "pop": {"name": "demo", "buckets": 256, "hash_seed": 1},
             "controllers": [{"name": "c1", "id": 1, "listen": "192.0.2.250:7430"}],
@@ -196,7 +197,8 @@ class Bed:
 events {{ worker_connections 4096; }}
 http {{ access_log off; sendfile on; keepalive_requests 1000000; default_type application/octet-stream;
     client_body_temp_path {0}/tmp; proxy_temp_path {0}/tmp; fastcgi_temp_path {0}/tmp; uwsgi_temp_path {0}/tmp; scgi_temp_path {0}/tmp;
-    server {{ listen 192.0.2.{1}:8080; root {0}/objects/h{1}; }} }}""".format(self.dir, i))
+    server {{ listen 192.0.2.{1}:8080; root {0}/objects/h{1};
+        location ~ /who$ {{ return 200 "h{1}|$http_client_cert|$http_client_cert_chain|$http_x_control\\n"; }} }} }}""".format(self.dir, i))
         self.children["nginx%d" % i] = subprocess.Popen(self.argv("h%d" % i, ["nginx", "-p", self.dir, "-c", conf]))
         wait("nginx of h%d" % i, lambda: self.run("h%d" % i, ["ss", "-Hltn", "sport", "= 8080"]).strip())
 
@@ -210,7 +212,10 @@ http {{ access_log off; sendfile on; keepalive_requests 1000000; default_type ap
     def reconfigure(self, **more):
         self.more = more
         self.write_conf()
-        for i in range(1, self.n + 1):
+        self.reload(*range(1, self.n + 1))
+
+    def reload(self, *hosts):
+        for i in hosts:
             before = self.ask(i, "status")["index"]
             self.children["h%d" % i].send_signal(signal.SIGHUP)
             wait("reload", lambda: (self.ask(i, "status") or {}).get("index", 0) > before)

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 import time
 
 from bed import check, options, wait
@@ -75,6 +76,39 @@ def test_clients_of_the_field(bed):
         out = bed.machine.run(host, ["openssl", "s_client", "-connect", VIP4 + ":443", "-ign_eof", how, session],
                               text="GET /whoami HTTP/1.1\r\nHost: www\r\nConnection: close\r\n\r\n", check=False)
         check("200 OK" in out and ("Reused, TLSv1.3" in out) == (how == "-sess_in"), "%s at %s: %s", how, host, out[-400:])
+
+
+@options(front_ends=True)
+def test_client_certificates(bed):
+    """Clients are asked for a certificate from `baton apply` on.  Who has shown it to one front end need not show it to another, by a ticket;
+    a ticket of before, when nobody was asked, opens nothing."""
+    sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "l7"))
+    from authority import Authority
+    path, directory = bed.machine.path("pop.yaml"), bed.machine.path("clients")
+    os.makedirs(directory)
+    ca = Authority(directory, "ca")
+    ca.issue("alice")
+    alice = ["-cert", ca.path("pem", "alice")]
+
+    def ask(host, *how):
+        return bed.machine.run(host, ["openssl", "s_client", "-connect", VIP4 + ":443", "-ign_eof", *how],
+                               text="GET /whoami HTTP/1.1\r\nHost: www\r\nConnection: close\r\n\r\n", check=False)
+    check("200 OK" in ask("h1", "-sess_out", directory + "/before"), "control: nobody is asked")
+    with open(path) as f:
+        text = f.read()
+    asks = ', min_version: "1.3", client: {ca: %s}}' % ca.path("crt")
+    check(text.count(', min_version: "1.3"}') == 1, "the plan's edge")
+    with open(path + ".new", "w") as f:
+        f.write(text.replace(', min_version: "1.3"}', asks))
+    bed.baton("apply", path + ".new", "--yes")
+    for h in bed.plan.hosts:
+        wait("%s to ask" % h, lambda h=h: "alert" in ask(h) and "200 OK" in ask(h, *alice), 10)
+    for host, how in (("h1", ["-sess_out", directory + "/session", *alice]), ("h2", ["-sess_in", directory + "/session"]),
+                      ("h3", ["-sess_in", directory + "/session"])):
+        out = ask(host, *how)
+        check("200 OK" in out and ("Reused, TLSv1.3" in out) == ("-sess_in" in how), "%s at %s: %s", how, host, out[-400:])
+        out = ask(host, "-sess_in", directory + "/before")
+        check("200 OK" not in out and "certificate required" in out, "%s lets in by an old ticket: %s", host, out[-400:])
 
 
 @options(front_ends=True)

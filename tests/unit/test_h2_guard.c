@@ -98,6 +98,8 @@ static void trailers(void **state)
 	assert_int_equal(trailer_fields((const uint8_t *)many, (size_t)(at - many) - 6, f), TRAILER_FIELDS_MAX);
 	assert_false(trailer_passed("Set-Cookie", 10));
 	assert_false(trailer_passed(":status", 7));
+	assert_false(trailer_passed("Client-Cert", 11));
+	assert_false(trailer_passed("client_cert_chain", 17));
 	assert_true(trailer_passed("grpc-status", 11));
 }
 
