@@ -558,7 +558,7 @@ static void not_put_back(void **state)
 	const struct row closing = { .state = ROW_CLOSING, .owner = OWNER, .cid = 7 };
 	const struct fixture syn = { "", T(SELF), .shape = SH_TCP, .socket = FS_LISTEN, .flags = F_SYN };
 	struct flow f = the_flow(FLOW_V4);
-	struct frame frame;
+	struct frame frame = { .len = 0 };
 	struct row row;
 
 	(void)state;
