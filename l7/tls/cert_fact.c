@@ -11,6 +11,7 @@
 #define SUBJECT_MAX 512 /* what is longer is cut */
 
 static const char leaf_name[] = "Client-Cert: ", chain_name[] = "Client-Cert-Chain: ";
+#define LEN(text) (sizeof(text) - 1)
 
 /* X.690 10.1: a SEQUENCE of definite length, in as few octets as can be.  Its length with its head; 0: it is none. */
 static size_t der_len(const uint8_t *p, size_t n)
@@ -133,16 +134,14 @@ size_t cert_fact_fields_len(const struct cert_fact *f)
 
 	if (!f->n_leaf)
 		return 0;
-	n = strlen(leaf_name) + sequence_len(f->n_leaf) + 2;
+	n = LEN(leaf_name) + sequence_len(f->n_leaf) + 2;
 	for (i = 0; cert_der(chain, n_chain, i, &der, &len); i++)
-		n += (i ? 2 : strlen(chain_name) + 2) + sequence_len(len);
+		n += (i ? LEN(", ") : LEN(chain_name) + 2) + sequence_len(len);
 	return n;
 }
 
-static size_t put_text(char *out, const char *text)
+static size_t put(char *out, const char *text, size_t n)
 {
-	size_t n = strlen(text);
-
 	memcpy(out, text, n);
 	return n;
 }
@@ -156,15 +155,15 @@ size_t cert_fact_fields(const struct cert_fact *f, char *out)
 
 	if (!f->n_leaf)
 		return 0;
-	at += put_text(at, leaf_name);
+	at += put(at, leaf_name, LEN(leaf_name));
 	at += put_sequence(at, f->octets + CERT_RULES_LEN, f->n_leaf);
-	at += put_text(at, "\r\n");
+	at += put(at, "\r\n", 2);
 	for (i = 0; cert_der(chain, n_chain, i, &der, &len); i++) {
-		at += put_text(at, i ? ", " : chain_name);
+		at += i ? put(at, ", ", LEN(", ")) : put(at, chain_name, LEN(chain_name));
 		at += put_sequence(at, der, len);
 	}
 	if (i)
-		at += put_text(at, "\r\n");
+		at += put(at, "\r\n", 2);
 	return (size_t)(at - out);
 }
 
