@@ -228,6 +228,7 @@ static size_t write_plain(struct stream *s, const void *p, size_t n)
 	size_t had = buffer_len(&s->out), used;
 	struct iovec v[2];
 	struct msghdr m = { .msg_iov = v };
+	int flags = MSG_NOSIGNAL | (s->ahead ? MSG_MORE : 0);
 	ssize_t sent;
 
 	if (s->error || s->writing)
@@ -239,9 +240,9 @@ static size_t write_plain(struct stream *s, const void *p, size_t n)
 	if (!m.msg_iovlen)
 		return 0;
 	if (m.msg_iovlen == 1)
-		sent = send(s->fd, v[0].iov_base, v[0].iov_len, MSG_NOSIGNAL);
+		sent = send(s->fd, v[0].iov_base, v[0].iov_len, flags);
 	else
-		sent = sendmsg(s->fd, &m, MSG_NOSIGNAL);
+		sent = sendmsg(s->fd, &m, flags);
 	if (sent < 0) {
 		if (errno != EAGAIN && errno != EINTR) {
 			failed(s, errno);

@@ -31,6 +31,7 @@ struct stream {
 	struct buffer raw; /* TLS: records that were not opened yet */
 	struct buffer in, out;
 	bool direct;       /* do not read: input() moves bytes by itself (splice) */
+	bool ahead;	   /* stream_flush_ahead() */
 	size_t read_size;  /* how much to ask for at once */
 	uint64_t received, sent;
 	void (*input)(struct stream *s);    /* bytes in `in`, or eof, or error */
@@ -62,6 +63,14 @@ static inline void stream_flush(struct stream *s)
 {
 	if (s->out.data && !s->writing)
 		stream_write(s, "", 0);
+}
+
+/* What the caller sends by itself follows at once (sendfile): in the same segment. */
+static inline void stream_flush_ahead(struct stream *s)
+{
+	s->ahead = true;
+	stream_flush(s);
+	s->ahead = false;
 }
 
 #endif

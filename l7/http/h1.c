@@ -458,7 +458,10 @@ static int front_splice_to(struct exchange *x)
 
 	if (c->s.tls || c->answer_chunked)
 		return -1;
-	stream_flush(&c->s);
+	if (x->own)
+		stream_flush_ahead(&c->s); /* the file is there */
+	else
+		stream_flush(&c->s);
 	if (c->s.error) {
 		broken_soon(c);
 		return -1;

@@ -239,7 +239,7 @@ static bool send_body(struct conn *c)
 				return false;
 			continue;
 		}
-		stream_flush(&c->s);
+		stream_flush_ahead(&c->s);
 		if (c->s.error) {
 			close_conn(c);
 			return false;
