@@ -153,7 +153,7 @@ enum pump_up pump_up(struct exchange *x, struct stream *from, uint64_t *left)
 	}
 	if (to->out.data)
 		return PUMP_UP_BACKEND;
-	for (i = 0; i < UP_TURNS; i++) {
+	for (i = 0;; i++) {
 		ssize_t n;
 
 		if (!up_out(x, to, *left > 0))
@@ -162,6 +162,8 @@ enum pump_up pump_up(struct exchange *x, struct stream *from, uint64_t *left)
 			x->request_done = true;
 			return PUMP_UP_DONE;
 		}
+		if (i == UP_TURNS)
+			return PUMP_UP_CLIENT; /* others have their turn */
 		n = splice(from->fd, NULL, x->up[1], NULL, *left < SPLICE_MAX ? *left : SPLICE_MAX, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 		if (n > 0) {
 			x->in_up = (size_t)n;
@@ -176,8 +178,6 @@ enum pump_up pump_up(struct exchange *x, struct stream *from, uint64_t *left)
 			from->error = errno;
 		return PUMP_UP_CLIENT;
 	}
-	/* Others have their turn; what the pipe holds goes first then. */
-	return up_out(x, to, true) ? PUMP_UP_CLIENT : x->unread ? PUMP_UP_NOT : PUMP_UP_BACKEND;
 }
 
 /* --- copies ----------------------------------------------------------------------------------------------- */
