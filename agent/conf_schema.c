@@ -34,7 +34,10 @@ static const struct conf_field host_field[] = {
 	{ "datapath", CONF_AT(struct host_conf, datapath), .type = &conf_choice, .words = datapath_words,
 	  .unless = "auto" },
 	{ "links", CONF_ITEMS(struct host_conf, link, n_links), .shape = CONF_MAP, .schema = &link_schema,
-	  .required = true, .max = POP_SWITCHES_MAX },
+	  .min = 1, .max = POP_SWITCHES_MAX },
+	{ "elsewhere", CONF_ITEMS(struct host_conf, elsewhere, n_elsewhere), .shape = CONF_LIST, .type = &conf_interface,
+	  .min = 1, .max = HOST_INTERFACES_MAX },
+	{ "tunnel", CONF_AT(struct host_conf, tunnel), .type = &conf_address, .unique = "tunnel address" },
 	{ 0 },
 };
 
@@ -43,6 +46,16 @@ static void host_check(struct conf *c, const void *object)
 	const struct host_conf *h = object;
 	uint32_t i, k;
 
+	if (!conf_where(c, &h->link) && !conf_where(c, &h->elsewhere))
+		conf_fault_at(c, h, h, "host has no 'links'; if no switch has a port to it and routers lead there: 'elsewhere', with its interfaces");
+	if (conf_where(c, &h->link) && conf_where(c, &h->elsewhere))
+		conf_fault_at(c, &h->elsewhere, h, "a host has links to switches, or it is elsewhere");
+	if (conf_where(c, &h->elsewhere) && conf_where(c, &h->weight) && h->weight)
+		conf_fault_at(c, &h->weight, h, "a host elsewhere owns no buckets: leave 'weight' out");
+	for (i = 0; i < h->n_elsewhere; i++)
+		for (k = 0; k < i; k++)
+			if (h->elsewhere[i][0] && !strcmp(h->elsewhere[i], h->elsewhere[k]))
+				conf_fault_at(c, h->elsewhere[i], h, "interface '%s' is listed twice", h->elsewhere[i]);
 	for (i = 0; i < h->n_links; i++)
 		for (k = 0; k < i; k++)
 			if (h->link[i].ifname[0] && !strcmp(h->link[i].ifname, h->link[k].ifname))

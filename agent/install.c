@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "agent/host.h"
+#include "agent/sysctls.h"
 #include "agent/vips.h"
 #include "base/log.h"
 
@@ -49,12 +50,14 @@ static void pin_dir_of(const struct view *v, const struct host_conf *conf, char 
 static int fill_sets(const struct datapath_ops *ops, struct datapath *d, const struct view *v)
 {
 	uint16_t id[HOST_ID_MAX];
+	size_t n = 0;
 	int err;
 
 	for (uint32_t i = 0; i < v->pop->n_hosts; i++)
-		id[i] = v->pop->host[i].id;
+		if (!host_is_elsewhere(&v->pop->host[i])) /* copies go by the links */
+			id[n++] = v->pop->host[i].id;
 	err = ops->set_vips(d, v->pop->vip, v->pop->n_vips);
-	return err ? err : ops->set_hosts(d, id, v->pop->n_hosts);
+	return err ? err : ops->set_hosts(d, id, n);
 }
 
 static int put_on(const struct datapath_ops *ops, struct datapath *d, const struct devices *dev)
@@ -133,15 +136,13 @@ static void forget_lost_datapath(struct host *h)
 	h->datapath_lost = false;
 }
 
-static int datapath_install(struct host *h, const struct view *v, const struct host_conf *conf, char *why, size_t why_len)
+static int datapath_install(struct host *h, const struct view *v, const struct host_conf *conf, const char *pin_dir, char *why,
+			    size_t why_len)
 {
 	struct devices dev = { .n = 0 };
-	char pin_dir[256];
 	int err;
 
 	forget_lost_datapath(h);
-	pin_dir_of(v, conf, pin_dir);
-	snprintf(h->rows_dir, sizeof(h->rows_dir), "%s-rows", pin_dir);
 	for (size_t i = 0; i < h->links.n; i++)
 		if (h->links.link[i].ifindex)
 			memcpy(dev.ifname[dev.n++], h->links.link[i].ifname, IF_NAMESIZE);
@@ -198,26 +199,42 @@ static void say_new_alarms(const struct host *h, const struct alarms *before)
 	}
 }
 
+/* Elsewhere no frame of a switch's comes, so there is nothing to judge; packets inside IP are the rows' (l7/row/flow.h). */
+static void elsewhere_apply(const struct host_conf *conf, struct alarms *alarms)
+{
+	for (uint32_t i = 0; i < conf->n_elsewhere; i++) {
+		if (if_nametoindex(conf->elsewhere[i]))
+			sysctls_elsewhere(conf->elsewhere[i], alarms);
+		else
+			alarm_add(alarms, "there is no interface %s: what clients' connections send by it cannot be moved; correct "
+					  "hosts.elsewhere in pop.yaml", conf->elsewhere[i]);
+	}
+}
+
 static int install(struct host *h, const struct view *v, const struct host_conf *conf, unsigned what, char *why,
 		   size_t why_len)
 {
 	struct links_want want;
+	char pin_dir[256];
 	int err, result = 0;
 
 	if (what & VIEW_POP && (vipset_build(&h->vips, v->pop) || server_set_build(&h->servers, v->pop, h->self))) {
 		snprintf(why, why_len, "out of memory");
 		return -ENOMEM;
 	}
+	pin_dir_of(v, conf, pin_dir);
+	snprintf(h->rows_dir, sizeof(h->rows_dir), "%s-rows", pin_dir);
 	links_wanted(h, v, conf, &want);
+	elsewhere_apply(conf, &h->alarms);
 	result = links_apply(h->rtnl, &want, &h->links, &h->alarms);
 	err = vips_apply(h->rtnl, v->pop->route_protocol, v->pop->vip, v->pop->n_vips, &h->alarms);
 	result = result ? result : err;
 	if (result)
 		snprintf(why, why_len, "%.250s", h->alarms.n ? h->alarms.text[h->alarms.n - 1] : strerror(-result));
-	if (what & VIEW_POP || !h->datapath || devices_changed(h)) {
+	if (!host_is_elsewhere(conf) && (what & VIEW_POP || !h->datapath || devices_changed(h))) {
 		char text[256] = "";
 
-		err = datapath_install(h, v, conf, text, sizeof(text));
+		err = datapath_install(h, v, conf, pin_dir, text, sizeof(text));
 		if (err) {
 			alarm_add(&h->alarms, "%.250s", text);
 			snprintf(why, why_len, "%.250s", text);

@@ -6,11 +6,20 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static const struct {
+struct sysctl {
 	const char *family, *name;
 	int value;
 	const char *why;
-} of_link[] = {
+};
+
+/* Of a host elsewhere: VIPs are on lo there too, and its clients' packets come out of IP by whichever interface. */
+static const struct sysctl of_elsewhere[] = {
+	{ "ipv4", "rp_filter", 0, "packets of moved connections that come by another interface than replies leave by are dropped" },
+	{ "ipv4", "arp_ignore", 1, "the host answers ARP for VIPs" },
+	{ "ipv4", "arp_announce", 2, "the host announces VIPs by ARP" },
+};
+
+static const struct sysctl of_link[] = {
 	/* Packets arrive by any switch, replies leave by any: the path back is not the path in. */
 	{ "ipv4", "rp_filter", 0, "packets that come through another switch than replies leave by are dropped" },
 	/* VIPs are on lo on every host: nobody may answer or ask for them by ARP. */
@@ -56,22 +65,31 @@ static int set(const char *path, int value)
 	return err;
 }
 
+static void apply(const struct sysctl *s, const char *ifname, struct alarms *alarms)
+{
+	char path[128];
+	int value = -1, err;
+
+	snprintf(path, sizeof(path), "/proc/sys/net/%s/conf/%s/%s", s->family, ifname, s->name);
+	err = get(path, &value);
+	if (!err && value == s->value)
+		return;
+	err = set(path, s->value);
+	if (err)
+		alarm_add(alarms, "net.%s.conf.%s.%s is %d (%s: %s); sysctl -w net.%s.conf.%s.%s=%d", s->family, ifname, s->name, value,
+			  s->why, strerror(-err), s->family, ifname, s->name, s->value);
+}
+
 void sysctls_link(const char *ifname, struct alarms *alarms)
 {
-	for (size_t i = 0; i < sizeof(of_link) / sizeof(*of_link); i++) {
-		char path[128];
-		int value = -1, err;
+	for (size_t i = 0; i < sizeof(of_link) / sizeof(*of_link); i++)
+		apply(&of_link[i], ifname, alarms);
+}
 
-		snprintf(path, sizeof(path), "/proc/sys/net/%s/conf/%s/%s", of_link[i].family, ifname, of_link[i].name);
-		err = get(path, &value);
-		if (!err && value == of_link[i].value)
-			continue;
-		err = set(path, of_link[i].value);
-		if (err)
-			alarm_add(alarms, "net.%s.conf.%s.%s is %d (%s: %s); sysctl -w net.%s.conf.%s.%s=%d",
-				  of_link[i].family, ifname, of_link[i].name, value, of_link[i].why, strerror(-err),
-				  of_link[i].family, ifname, of_link[i].name, of_link[i].value);
-	}
+void sysctls_elsewhere(const char *ifname, struct alarms *alarms)
+{
+	for (size_t i = 0; i < sizeof(of_elsewhere) / sizeof(*of_elsewhere); i++)
+		apply(&of_elsewhere[i], ifname, alarms);
 }
 
 void sysctls_machine(struct alarms *alarms)

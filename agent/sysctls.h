@@ -9,6 +9,7 @@
 #include "agent/alarms.h"
 
 void sysctls_link(const char *ifname, struct alarms *alarms);
+void sysctls_elsewhere(const char *ifname, struct alarms *alarms); /* an interface of a host elsewhere */
 void sysctls_machine(struct alarms *alarms);
 
 #endif

@@ -31,6 +31,15 @@ static uint32_t weight_without(const struct pop *pop, uint16_t skip)
 	return sum;
 }
 
+static uint32_t owners(const struct pop *pop)
+{
+	uint32_t i, n = 0;
+
+	for (i = 0; i < pop->n_hosts; i++)
+		n += !host_is_elsewhere(&pop->host[i]);
+	return n;
+}
+
 /* The table keeps every host within one bucket of its exact share. */
 struct spread pop_spread(const struct pop *pop, uint16_t skip)
 {
@@ -55,9 +64,9 @@ struct spread pop_spread(const struct pop *pop, uint16_t skip)
 static void advise_balance(const struct advisor *a, const struct pop *pop)
 {
 	struct spread now = pop_spread(pop, HOST_NONE), drained = now;
-	uint32_t i;
+	uint32_t i, n = owners(pop);
 
-	for (i = 0; i < pop->n_hosts && pop->n_hosts > 1; i++) {
+	for (i = 0; i < pop->n_hosts && n > 1; i++) {
 		struct spread s = pop_spread(pop, pop->host[i].id);
 
 		if (s.over_percent > drained.over_percent)
@@ -66,7 +75,7 @@ static void advise_balance(const struct advisor *a, const struct pop *pop)
 	if (now.over_percent > 5 || drained.over_percent > 5)
 		say(a, "balance",
 		    "%u buckets for %u hosts: a host may get %.0f%% more than its share, %.0f%% while another is drained; more buckets spread finer, but their number is fixed for the life of the POP",
-		    pop->buckets, pop->n_hosts, now.over_percent, drained.over_percent);
+		    pop->buckets, n, now.over_percent, drained.over_percent);
 	if (!now.least && now.most)
 		say(a, "balance-none", "the smallest weight is less than one bucket of %u: such a host may get no traffic at all",
 		    pop->buckets);
@@ -75,12 +84,13 @@ static void advise_balance(const struct advisor *a, const struct pop *pop)
 static void advise_floor(const struct advisor *a, const struct pop *pop)
 {
 	uint32_t i, whole = weight_without(pop, HOST_NONE), forbidden = 0, locks = 0;
-	const struct host_conf *one = NULL, *loud = NULL;
+	const struct host_conf *one = NULL, *loud = NULL, *owner = NULL;
 
 	for (i = 0; i < pop->n_hosts && whole; i++) {
 		const struct host_conf *h = &pop->host[i];
 		uint64_t left = (uint64_t)weight_without(pop, h->id) * 100;
 
+		owner = host_is_elsewhere(h) ? owner : h;
 		if (h->weight && left < (uint64_t)pop->policy.floor_percent * whole) {
 			forbidden++;
 			one = one ? one : h;
@@ -90,14 +100,13 @@ static void advise_floor(const struct advisor *a, const struct pop *pop)
 			loud = loud ? loud : h;
 		}
 	}
-	if (pop->n_hosts == 1)
-		say(a, "one-host", "host %s is alone: it cannot be drained, for nobody would take its traffic",
-		    pop->host[0].name);
+	if (owner && owners(pop) == 1)
+		say(a, "one-host", "host %s is alone: it cannot be drained, for nobody would take its traffic", owner->name);
 	else if (one)
 		say(a, "floor", "the floor of %u%% forbids draining host %s%s: without it %.0f%% of the weight serve; lower policy: floor",
 		    pop->policy.floor_percent, one->name, forbidden > 1 ? " and others" : "",
 		    100.0 * weight_without(pop, one->id) / whole);
-	if (loud && pop->n_hosts > 1)
+	if (loud && owners(pop) > 1)
 		say(a, "burst",
 		    "host %s%s has more than %u%% of the weight: if it alone turns sick, that counts as a burst and it keeps its buckets; raise policy: burst",
 		    loud->name, locks > 1 ? ", like others," : "", pop->policy.burst_percent);
@@ -143,7 +152,7 @@ static void advise_switches(const struct advisor *a, const struct pop *pop)
 		if (sw->fabric == FABRIC_PACED)
 			say(a, "paced", "switch %s: the paced fabric applies rows as slowly as it can, for tests", sw->name);
 		for (k = 0; k < pop->n_hosts; k++)
-			if (!pop_port_to_host(sw, pop->host[k].id) && !has_peer(sw))
+			if (!pop_port_to_host(sw, pop->host[k].id) && !has_peer(sw) && !host_is_elsewhere(&pop->host[k]))
 				say(a, "unreachable",
 				    "switch %s has neither a port to host %s nor a peer that has one: what it gets for %s is lost; add a peer port",
 				    sw->name, pop->host[k].name, pop->host[k].name);
@@ -156,6 +165,15 @@ static void advise_switches(const struct advisor *a, const struct pop *pop)
 			    pop->host[k].name, pop_switch(pop, pop->host[k].link[0].switch_id)->name);
 }
 
+static void advise_elsewhere(const struct advisor *a, const struct pop *pop)
+{
+	uint32_t i;
+
+	for (i = 0; i < pop->n_hosts && !pop->l7.handoff.enabled; i++)
+		if (host_is_elsewhere(&pop->host[i]))
+			say(a, "elsewhere", "host %s is elsewhere, but there is no 'handoff' section: what it answers is proxied", pop->host[i].name);
+}
+
 void pop_advise(const struct pop *pop, advice_sink *sink, void *ctx)
 {
 	const struct advisor a = { .sink = sink, .ctx = ctx };
@@ -164,4 +182,5 @@ void pop_advise(const struct pop *pop, advice_sink *sink, void *ctx)
 	advise_floor(&a, pop);
 	advise_vips(&a, pop);
 	advise_switches(&a, pop);
+	advise_elsewhere(&a, pop);
 }

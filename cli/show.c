@@ -53,7 +53,10 @@ void show_hosts(const json_t *answer)
 
 		text_cell(t, "%s", text_of(h, "name"));
 		text_cell(t, "%d", (int)number_of(h, "id"));
-		text_cell(t, "%d", (int)number_of(h, "weight"));
+		if (is_true(h, "elsewhere"))
+			text_cell(t, "elsewhere");
+		else
+			text_cell(t, "%d", (int)number_of(h, "weight"));
 		text_cell(t, "%s", text_of(h, "admin"));
 		text_cell(t, "%s", text_of(h, "health"));
 		text_cell(t, "%d", (int)number_of(h, "owned"));

@@ -160,10 +160,11 @@ int batch_rebalance(struct batch *b, const char *reason, bool forced, struct tab
 	plan->move = NULL;
 	if (!change)
 		return -ENOMEM;
-	/* All hosts every time: who is not configured any more is gone by that alone. */
+	/* All hosts every time: who is not configured any more is gone by that alone.  Of one elsewhere the table never hears. */
 	for (i = 0; i < pop->n_hosts; i++)
-		change[e.n_changes++] = (struct table_change){ pop->host[i].id, pop->host[i].weight,
-							       control_standing(s, pop->host[i].id) };
+		if (!host_is_elsewhere(&pop->host[i]))
+			change[e.n_changes++] = (struct table_change){ pop->host[i].id, pop->host[i].weight,
+								       control_standing(s, pop->host[i].id) };
 	err = batch_event(b, reason, &e, plan);
 	free(change);
 	return err;

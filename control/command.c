@@ -88,7 +88,7 @@ static bool floor_allows(struct control *c, uint16_t id, struct command_reply *r
 	uint64_t total = weight_total(&c->state), serving = weight_serving(&c->state);
 	const struct host_conf *h = pop_host(pop, id);
 
-	if (control_standing(&c->state, id) != STANDING_SERVING)
+	if (control_standing(&c->state, id) != STANDING_SERVING || !h->weight)
 		return true; /* nothing is taken away */
 	serving -= h->weight;
 	if (serving * 100 >= total * pop->policy.floor_percent)
@@ -162,7 +162,7 @@ static bool traffic_goes_elsewhere(struct control *c, uint16_t id, struct comman
 		for (k = 0; k < pop->n_switches; k++)
 			reached |= pop->switches[k].id != id && c->state.view.switch_admin[pop->switches[k].id] == ADMIN_IN &&
 				   (c->sw[pop->switches[k].id].report.host[host] & PORT_DATAPATH);
-		if (!reached && control_standing(&c->state, host) != STANDING_GONE) {
+		if (!reached && !host_is_elsewhere(&pop->host[i]) && control_standing(&c->state, host) != STANDING_GONE) {
 			refuse(r, "drain that host first, repair its other link, or use --force",
 			       "host %s is reachable through switch %s only", pop->host[i].name, name);
 			return false;
@@ -208,11 +208,15 @@ static bool config_allowed(struct control *c, const struct pop *new, struct comm
 		       "name, buckets and hash_seed of a POP are fixed for its life");
 		return false;
 	}
-	for (i = 0; i < old->n_hosts; i++)
-		if (!pop_host(new, old->host[i].id) && control_standing(&c->state, old->host[i].id) != STANDING_GONE) {
-			refuse(r, "drain it first", "host %s would be removed while it is in service", old->host[i].name);
-			return false;
-		}
+	for (i = 0; i < old->n_hosts; i++) {
+		const struct host_conf *was = &old->host[i], *is = pop_host(new, was->id);
+
+		if (control_standing(&c->state, was->id) == STANDING_GONE || (is && host_is_elsewhere(is) == host_is_elsewhere(was)))
+			continue;
+		refuse(r, "drain it first", "host %s would be %s while it is in service", was->name,
+		       !is ? "removed" : host_is_elsewhere(is) ? "taken off its switches" : "put behind switches");
+		return false;
+	}
 	for (i = 0; i < old->n_switches; i++)
 		if (!pop_switch(new, old->switches[i].id) && c->state.view.switch_admin[old->switches[i].id] != ADMIN_OUT) {
 			refuse(r, "drain it first", "switch %s would be removed while it is in service", old->switches[i].name);

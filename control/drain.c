@@ -286,7 +286,8 @@ static size_t host_conditions(const struct control *c, uint16_t id, struct condi
 		add(out, &n, "sheltered", sheltered, "shelters older flows of %u buckets", sheltered);
 	if (!owned && !sheltered && !h->clean_ms)
 		add(out, &n, "installed", 1, "a switch may still hold its id: not all have installed its removal");
-	left_behind(c, out, &n);
+	if (!host_is_elsewhere(pop_host(c->state.view.pop, id)))
+		left_behind(c, out, &n);
 	if (c->state.view.host_health[id] == HEALTH_DEAD)
 		return n; /* its sockets are gone with it */
 	if (edge != HOST_NONE)

@@ -88,14 +88,15 @@ static bool looked_at(const struct control *c, uint16_t id, bool *alive, bool *c
 static enum health observe(struct control *c, uint16_t id)
 {
 	struct control_host *h = &c->host[id];
-	bool alive, carrier, looked = looked_at(c, id, &alive, &carrier);
+	bool alive, carrier, looked = looked_at(c, id, &alive, &carrier), elsewhere = host_is_elsewhere(pop_host(c->state.view.pop, id));
 
 	h->why[0] = 0;
 	if (looked && !alive) {
 		snprintf(h->why, sizeof(h->why), carrier ? "its data path does not answer" : "no carrier on any switch");
 		return HEALTH_DEAD;
 	}
-	if (!looked && c->state.view.host_health[id] == HEALTH_DEAD) {
+	/* No switch ever reports on one elsewhere: it is its agent that says how it is. */
+	if (!looked && !elsewhere && c->state.view.host_health[id] == HEALTH_DEAD) {
 		snprintf(h->why, sizeof(h->why), "no switch reports on it");
 		return HEALTH_DEAD;
 	}
@@ -177,7 +178,7 @@ static void judge_sick(struct control *c, struct verdicts *v, uint64_t serving)
 	uint32_t i;
 
 	for (i = 0; i < pop->n_hosts; i++)
-		if (c->host[pop->host[i].id].observed == HEALTH_SICK && in_service(c, pop->host[i].id)) {
+		if (c->host[pop->host[i].id].observed == HEALTH_SICK && in_service(c, pop->host[i].id) && pop->host[i].weight) {
 			sick += pop->host[i].weight;
 			n++;
 		}
@@ -193,8 +194,8 @@ static void judge_sick(struct control *c, struct verdicts *v, uint64_t serving)
 
 		if (s->observed != HEALTH_SICK || c->state.view.host_health[h->id] != HEALTH_UP)
 			continue;
-		if (!in_service(c, h->id)) {
-			decide(v, h, HEALTH_SICK, s->why); /* draining or out: nothing moves by it */
+		if (!in_service(c, h->id) || !h->weight) {
+			decide(v, h, HEALTH_SICK, s->why); /* draining, out, or elsewhere: nothing moves by it */
 			continue;
 		}
 		if (locked)

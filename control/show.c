@@ -184,6 +184,7 @@ static json_t *show_hosts(struct controller *c)
 		set_str(o, "name", h->name);
 		set_int(o, "id", h->id);
 		set_int(o, "weight", h->weight);
+		set_bool(o, "elsewhere", host_is_elsewhere(h));
 		set_str(o, "admin", admin_word[k->state.view.host_admin[h->id]]);
 		set_str(o, "health", health_word[k->state.view.host_health[h->id]]);
 		set_str(o, "observed", health_word[ch->observed]);
@@ -299,7 +300,7 @@ static json_t *show_vips(struct controller *c)
 				json_array_append_new(by, json_string(pop->switches[n].name));
 		}
 		for (n = 0; n < pop->n_hosts; n++)
-			if (control_standing(&k->state, pop->host[n].id) == STANDING_SERVING)
+			if (!host_is_elsewhere(&pop->host[n]) && control_standing(&k->state, pop->host[n].id) == STANDING_SERVING)
 				json_array_append_new(serving, json_string(pop->host[n].name));
 		json_array_append_new(list, json_pack("{s:s, s:o, s:o, s:s, s:o, s:o}", "name", v->name, "addresses", addr, "ports",
 						      ports, "admin", admin_word[k->state.view.vip_admin[i]], "announced_by", by,

@@ -201,7 +201,7 @@ static void pin_dir_of(const struct pop *pop, const struct host_conf *host, char
 	snprintf(dir, 256, "%s/%s-%s-rows", base, pop->name, host->name);
 }
 
-/* Rows, TAP and sessions, with the first configuration that has a `handoff` section, for life. */
+/* Rows, TAP and sessions, with the first configuration that has a `handoff` section, for life; whom rows reach inside IP follows it. */
 static void apply_handoff(struct l7d *d, const struct pop *pop)
 {
 	const struct timeval often = { .tv_usec = 100000 };
@@ -211,19 +211,23 @@ static void apply_handoff(struct l7d *d, const struct pop *pop)
 	struct handoff_host_conf conf = { .self = self, .workers = (uint16_t)d->n_workers, .tls_dir = d->daemon.tls_dir, .pin_dir = dir };
 	uint32_t i;
 
+	if (d->handoff)
+		handoff_host_peers(d->handoff, pop);
 	if (!pop->l7.handoff.enabled || d->handoff)
 		return;
 	if (!host) {
 		log_error("hand-off: the certificate in %s is of host %u, which is not in pop.yaml: all is proxied", d->daemon.tls_dir, self);
 		return;
 	}
-	link = calloc(host->n_links ? host->n_links : 1, sizeof(*link));
+	link = calloc(host->n_links + host->n_elsewhere, sizeof(*link));
 	if (!link)
 		abort();
 	for (i = 0; i < host->n_links; i++)
 		memcpy(link[i], host->link[i].ifname, IF_NAMESIZE);
+	for (i = 0; i < host->n_elsewhere; i++)
+		memcpy(link[host->n_links + i], host->elsewhere[i], IF_NAMESIZE);
 	conf.link = (const char(*)[IF_NAMESIZE])link;
-	conf.n_links = host->n_links;
+	conf.n_links = host->n_links + host->n_elsewhere;
 	pin_dir_of(pop, host, dir);
 	if (handoff_host_open(&conf, &d->handoff, why, sizeof(why))) {
 		log_error("%s: all is proxied", why);
@@ -234,6 +238,7 @@ static void apply_handoff(struct l7d *d, const struct pop *pop)
 		if (!d->held || !d->settling || !d->aging || event_add(d->held, NULL) || event_add(d->settling, NULL) || event_add(d->aging, &often))
 			abort();
 		privilege_keep(PRIVILEGE_SERVES); /* all is loaded */
+		handoff_host_peers(d->handoff, pop);
 		for (i = 0; i < d->n_workers; i++)
 			worker_call(d->worker[i], handoff_attach, d->handoff);
 	}
@@ -243,7 +248,7 @@ static void apply_handoff(struct l7d *d, const struct pop *pop)
 /* 0, or the reason is in d->alarm and what was in force stays. */
 static int install(struct l7d *d, const struct pop *pop, uint64_t index)
 {
-	struct snapshot *s = snapshot_new(pop, index, d->alarm, sizeof(d->alarm));
+	struct snapshot *s = snapshot_new(pop, index, tls_identity_self(d->daemon.tls)->id, d->alarm, sizeof(d->alarm));
 	unsigned i;
 
 	if (!s) {

@@ -104,6 +104,7 @@ static void collect_backends(struct l7d *d, struct metrics *m)
 
 static void collect_moves(struct l7d *d, struct metrics *m)
 {
+	static const char *const mode[] = { [MODE_PROXY] = "proxy", [MODE_HERE] = "here", [MODE_HANDOFF] = "handoff" };
 	double bound[STATS_BOUNDS];
 	unsigned i, k, p;
 
@@ -111,8 +112,8 @@ static void collect_moves(struct l7d *d, struct metrics *m)
 	metric_sample(m, SUM(d, sessions), NULL);
 	metric_family(m, "baton_l7_handoff_decisions_total", METRIC_COUNTER, "Requests by what was decided, and why.");
 	for (i = 0; i < REASONS; i++)
-		metric_sample(m, SUM(d, move_reasons[i]), "mode", i < REASON_STAYS ? "proxy" : i == REASON_STAYS ? "here" : "handoff",
-			      "reason", move_reason_name((enum move_reason)i), NULL);
+		metric_sample(m, SUM(d, move_reasons[i]), "mode", mode[move_reason_mode((enum move_reason)i)], "reason",
+			      move_reason_name((enum move_reason)i), NULL);
 	metric_family(m, "baton_l7_handoffs_total", METRIC_COUNTER, "Moves that began here, by how they ended.");
 	metric_sample(m, SUM(d, moves_given), "outcome", "given", NULL);
 	metric_sample(m, SUM(d, moves_resumed), "outcome", "resumed", NULL);
@@ -522,8 +523,8 @@ static json_t *answered(struct l7d *d)
 	double proxied = 0, refused = 0;
 	unsigned i;
 
-	for (i = 0; i < REASON_STAYS; i++)
-		proxied += SUM(d, move_reasons[i]);
+	for (i = 0; i < REASONS; i++)
+		proxied += move_reason_mode((enum move_reason)i) == MODE_PROXY ? SUM(d, move_reasons[i]) : 0;
 	for (i = 0; i < REFUSE_REASONS; i++)
 		refused += SUM(d, moves_refused[i]);
 	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "proxied", (json_int_t)proxied, "here",

@@ -88,9 +88,11 @@ static int make_edge(struct edge *e, const struct pop *pop, const struct edge_co
 	return e->tls ? 0 : -1;
 }
 
-struct snapshot *snapshot_new(const struct pop *pop, uint64_t index, char *why, size_t why_len)
+struct snapshot *snapshot_new(const struct pop *pop, uint64_t index, uint16_t self, char *why, size_t why_len)
 {
+	const struct host_conf *own = pop_host(pop, self);
 	struct snapshot *s = zeroed(1, sizeof(*s));
+	bool elsewhere = own && host_is_elsewhere(own);
 	uint32_t i;
 
 	s->refs = 1;
@@ -101,7 +103,7 @@ struct snapshot *snapshot_new(const struct pop *pop, uint64_t index, char *why, 
 	s->n_hosts = pop->n_hosts;
 	s->host = zeroed(s->n_hosts, sizeof(*s->host));
 	for (i = 0; i < s->n_hosts; i++)
-		s->host[i] = (struct other_host){ pop->host[i].id, pop->host[i].management };
+		s->host[i] = (struct other_host){ pop->host[i].id, pop->host[i].management, elsewhere || host_is_elsewhere(&pop->host[i]) };
 	for (i = 0; i < s->n_edges; i++) {
 		s->edge[i].first_route = s->n_routes;
 		s->n_routes += s->conf.edge[i].n_routes;

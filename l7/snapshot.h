@@ -29,6 +29,7 @@ struct edge {
 struct other_host {
 	uint16_t id;
 	struct address management;
+	bool inside_ip; /* routers lead there: what rows forward to it travels inside IP */
 };
 
 struct snapshot {
@@ -42,8 +43,8 @@ struct snapshot {
 	uint32_t n_hosts;
 };
 
-/* NULL and why: a certificate directory cannot be read, say.  Takes tickets from the process (l7/tls/ticket.h). */
-struct snapshot *snapshot_new(const struct pop *pop, uint64_t index, char *why, size_t why_len);
+/* self: this host's id.  NULL and why: a certificate directory cannot be read, say.  Takes tickets from the process (l7/tls/ticket.h). */
+struct snapshot *snapshot_new(const struct pop *pop, uint64_t index, uint16_t self, char *why, size_t why_len);
 struct snapshot *snapshot_ref(struct snapshot *s);
 void snapshot_unref(struct snapshot *s);
 /* The edge that has this address and port, or of this VIP and port; or NULL. */

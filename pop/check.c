@@ -26,7 +26,10 @@ static void check_ports(struct conf *c, const struct pop *pop, const struct swit
 				conf_fault_at(c, &p->peer, p, "switch %s has a second port to switch %s", sw->name,
 					      other->name);
 		}
-		if (h && sw->id && !pop_link_to_switch(h, sw->id))
+		if (h && host_is_elsewhere(h))
+			conf_fault_at(c, &p->host, p, "switch %s has a port to host %s, but the host is elsewhere: give it links instead, or take the port away",
+				      sw->name, h->name);
+		else if (h && sw->id && !pop_link_to_switch(h, sw->id))
 			conf_fault_at(c, &p->host, p,
 				      "switch %s has a port to host %s, but the host has no link to %s: add '%s: INTERFACE' to its links",
 				      sw->name, h->name, sw->name, sw->name);
@@ -52,10 +55,33 @@ static void check_links(struct conf *c, const struct pop *pop, const struct host
 	for (i = 0; i < h->n_links; i++) {
 		const struct switch_conf *sw = h->link[i].switch_id ? pop_switch(pop, h->link[i].switch_id) : NULL;
 
-		if (sw && h->id && !pop_port_to_host(sw, h->id))
+		if (sw && h->id && !host_is_elsewhere(h) && !pop_port_to_host(sw, h->id))
 			conf_fault_at(c, &h->link[i].switch_id, h,
 				      "host %s has a link to switch %s, but the switch has no port to %s: add 'PORT: %s' to its ports",
 				      h->name, sw->name, h->name, h->name);
+	}
+}
+
+/* What they and the others send each other inside IP has one outer header: all are of one family. */
+static void check_elsewhere(struct conf *c, struct pop *pop)
+{
+	const struct host_conf *first = NULL;
+	uint32_t i;
+
+	for (i = 0; i < pop->n_hosts; i++) {
+		if (!host_is_elsewhere(&pop->host[i]))
+			continue;
+		pop->host[i].weight = 0;
+		first = first ? first : &pop->host[i];
+	}
+	for (i = 0; first && i < pop->n_hosts; i++) {
+		const struct host_conf *h = &pop->host[i];
+		sa_family_t theirs = host_tunnel(h)->family, ours = host_tunnel(first)->family;
+
+		if (theirs && ours && theirs != ours)
+			conf_fault_at(c, &h->tunnel, h,
+				      "host %s is elsewhere and is reached over IPv%d, but host %s has an IPv%d address: give one of them a 'tunnel' address of the other's family",
+				      first->name, ours == AF_INET ? 4 : 6, h->name, theirs == AF_INET ? 4 : 6);
 	}
 }
 
@@ -80,19 +106,20 @@ static void complete_checks(struct conf *c, const struct vip *v)
 void pop_check(struct conf *c, void *object)
 {
 	struct pop *pop = object;
-	uint32_t i, weight = 0, addresses = 0;
+	uint32_t i, weight = 0, addresses = 0, serving = 0;
 
 	for (i = 0; i < pop->n_switches; i++)
 		check_ports(c, pop, &pop->switches[i]);
+	check_elsewhere(c, pop);
 	for (i = 0; i < pop->n_hosts; i++) {
 		check_links(c, pop, &pop->host[i]);
 		weight += pop->host[i].weight;
+		serving += !host_is_elsewhere(&pop->host[i]);
 	}
 	if (pop->n_hosts && !weight && !conf_faulty(c))
 		conf_fault_at(c, &pop->host, pop, "every host has weight 0: nobody would serve");
-	if (pop->buckets && pop->n_hosts > pop->buckets)
-		conf_fault_at(c, &pop->host, pop, "%u hosts for %u buckets: every host needs at least one", pop->n_hosts,
-			      pop->buckets);
+	if (pop->buckets && serving > pop->buckets)
+		conf_fault_at(c, &pop->host, pop, "%u hosts for %u buckets: every host needs at least one", serving, pop->buckets);
 	for (i = 0; i < pop->n_vips; i++) {
 		complete_checks(c, &pop->vip[i]);
 		addresses += pop->vip[i].n_addresses;

@@ -62,6 +62,16 @@ const struct host_conf *pop_host_by_name(const struct pop *pop, const char *name
 	return NULL;
 }
 
+bool host_is_elsewhere(const struct host_conf *host)
+{
+	return host->n_elsewhere > 0;
+}
+
+const struct address *host_tunnel(const struct host_conf *host)
+{
+	return host->tunnel.family ? &host->tunnel : &host->management;
+}
+
 const struct switch_conf *pop_switch(const struct pop *pop, uint16_t id)
 {
 	uint32_t i;

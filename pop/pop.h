@@ -19,6 +19,7 @@
 #define NAME_LEN 64
 #define POP_HOSTS_MAX HOST_ID_MAX
 #define POP_SWITCHES_MAX 64
+#define HOST_INTERFACES_MAX 64 /* of one that is elsewhere */
 #define POP_VIPS_MAX 1024
 #define POP_ADDRESSES_MAX 4096 /* of all VIPs: the tables of switches and hosts have so many rows */
 
@@ -89,6 +90,10 @@ struct host_conf {
 	enum datapath_kind datapath;
 	struct host_link *link;
 	uint32_t n_links;
+	/* Elsewhere: no switch has a port to it, routers lead there.  Its interfaces; then it has no links, no buckets and weight 0. */
+	char (*elsewhere)[IF_NAMESIZE];
+	uint32_t n_elsewhere;
+	struct address tunnel; /* what hosts elsewhere, or all if it is elsewhere itself, and it send each other inside IP; family 0: management */
 };
 
 struct controller_conf {
@@ -140,6 +145,8 @@ void pop_free(struct pop *pop);
 
 const struct host_conf *pop_host(const struct pop *pop, uint16_t id);
 const struct host_conf *pop_host_by_name(const struct pop *pop, const char *name);
+bool host_is_elsewhere(const struct host_conf *host);
+const struct address *host_tunnel(const struct host_conf *host);
 const struct switch_conf *pop_switch(const struct pop *pop, uint16_t id);
 const struct switch_conf *pop_switch_by_name(const struct pop *pop, const char *name);
 const struct vip *pop_vip_by_name(const struct pop *pop, const char *name);

@@ -127,6 +127,8 @@ int want_make(const struct view *view, const struct switch_conf *self, const boo
 		uint16_t id = pop->host[i].id;
 		struct triple own = { { id } };
 
+		if (host_is_elsewhere(&pop->host[i]))
+			continue;
 		b.port[id] = want_port(pop, self, carrier, id);
 		out->host[out->n_hosts++] = id;
 		rows_of_triple(&b, own);

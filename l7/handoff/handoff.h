@@ -25,6 +25,7 @@
 struct client;
 struct exchange;
 struct handoff_host;
+struct pop;
 struct worker;
 
 /* --- The process's: main thread ------------------------------------------------------------------------------- */
@@ -44,6 +45,8 @@ void handoff_host_poll(struct handoff_host *host);
 int handoff_host_timer(const struct handoff_host *host); /* readable: handoff_host_settle is due */
 void handoff_host_settle(struct handoff_host *host);
 void handoff_host_age(struct handoff_host *host); /* every 100 ms */
+/* Which hosts are reached inside IP. */
+void handoff_host_peers(struct handoff_host *host, const struct pop *pop);
 struct rows_counts;
 int handoff_host_rows(struct handoff_host *host, struct rows_counts *out); /* 0 or -errno */
 

@@ -45,6 +45,13 @@ static bool travels(const struct client *c)
 	       buffer_len(&c->s.out) <= move_section_max(SECTION_RAW_OUT);
 }
 
+static bool is_inside_ip(const struct client *c, uint16_t host)
+{
+	const struct other_host *o = host_of(c->s.w->snapshot, host);
+
+	return o && o->inside_ip;
+}
+
 /* `app`: a program of this host that takes the connection. */
 static struct move_decision decide(struct client *c, size_t head_len, uint16_t host, const struct app *app)
 {
@@ -61,6 +68,7 @@ static struct move_decision decide(struct client *c, size_t head_len, uint16_t h
 		.same_host = app,
 		.capable = host != HOST_NONE && h->carrier,
 		.session = app || (h->carrier && host && carrier_takes(h->carrier, host)),
+		.way = app || !is_inside_ip(c, host) || rows_reach(h->host->rows, host),
 		.settled = app || !r || r->state == RECV_OWNED,
 		.socket_moves = travels(c),
 		.tls = c->secure,

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "pop/pop.h"
 
 #define PASSES 8 /* a client that sends all the while does not keep us for ever */
 
@@ -53,6 +54,28 @@ void handoff_host_close(struct handoff_host *host)
 	tcp_move_close(false);
 	pthread_mutex_destroy(&host->lock);
 	free(host);
+}
+
+/* From elsewhere every other host is reached inside IP; from behind switches those that are elsewhere. */
+void handoff_host_peers(struct handoff_host *host, const struct pop *pop)
+{
+	const struct host_conf *own = pop_host(pop, host->self);
+	struct rows_peer *peer = calloc(pop->n_hosts, sizeof(*peer));
+	size_t n = 0;
+	uint32_t i;
+	int err;
+
+	if (!peer)
+		abort();
+	for (i = 0; own && i < pop->n_hosts; i++)
+		if (&pop->host[i] != own && (host_is_elsewhere(own) || host_is_elsewhere(&pop->host[i])))
+			peer[n++] = (struct rows_peer){ pop->host[i].id, *host_tunnel(&pop->host[i]) };
+	pthread_mutex_lock(&host->lock);
+	err = rows_set_peers(host->rows, own ? host_tunnel(own) : NULL, own != NULL, peer, n);
+	pthread_mutex_unlock(&host->lock);
+	if (err)
+		log_error("hand-off: hosts elsewhere: %s: what their backends answer may be proxied", strerror(-err));
+	free(peer);
 }
 
 int handoff_host_fd(const struct handoff_host *host)

@@ -30,6 +30,8 @@ static enum move_reason obstacle(const struct move_question *q)
 		return REASON_NOT_CAPABLE;
 	if (!q->session)
 		return REASON_NO_SESSION;
+	if (!q->way)
+		return REASON_NO_ROUTE;
 	if (q->now_ms < q->backoff_until_ms)
 		return REASON_BACKOFF;
 	if (!q->settled)
@@ -63,11 +65,16 @@ struct move_decision move_decide(const struct move_question *q)
 	return decided(MODE_HANDOFF, q->size >= pays ? REASON_LARGE : REASON_AFFINITY);
 }
 
+enum move_mode move_reason_mode(enum move_reason reason)
+{
+	return reason < REASON_STAYS || reason == REASON_NO_ROUTE ? MODE_PROXY : reason == REASON_STAYS ? MODE_HERE : MODE_HANDOFF;
+}
+
 const char *move_reason_name(enum move_reason reason)
 {
 	static const char *const name[REASONS] = {
 		"configured", "protocol", "upload",    "not_capable", "no_session", "backoff",  "unconfirmed", "socket",
-		"refused",    "unknown_size", "small",  "budget", "stays",	   "same_host",	 "large",    "affinity",    "forced"};
+		"refused",    "unknown_size", "small",  "budget", "stays",	   "same_host",	 "large",    "affinity",    "forced",      "no_route"};
 
 	return name[reason];
 }

@@ -54,6 +54,8 @@ enum move_reason {
 	REASON_LARGE,	     /* this answer alone pays */
 	REASON_AFFINITY,     /* what will follow pays */
 	REASON_FORCED,	     /* the route says handoff */
+	/* MODE_PROXY (it stands here because reasons travel by number) */
+	REASON_NO_ROUTE,     /* the backend's host is elsewhere, and this host has no route to it now */
 	REASONS
 };
 
@@ -63,7 +65,7 @@ struct move_question {
 	bool upload;
 	bool here;	     /* the backend is this process */
 	bool same_host;
-	bool capable, session, settled, socket_moves;
+	bool capable, session, way, settled, socket_moves; /* way: what the client sends can be forwarded to that host */
 	bool tls;
 	uint64_t now_ms, backoff_until_ms;
 	uint64_t size;	     /* expected; 0: not known */
@@ -78,6 +80,7 @@ struct move_decision {
 };
 
 struct move_decision move_decide(const struct move_question *q);
+enum move_mode move_reason_mode(enum move_reason reason);
 const char *move_reason_name(enum move_reason reason);
 
 /* --- What is learned ------------------------------------------------------------------------------------------

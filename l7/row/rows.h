@@ -71,6 +71,8 @@ struct rows_peer {
  * (no address of ours of that family, no host id, ourselves); the others are.
  */
 int rows_set_peers(struct rows *r, const struct address *self, size_t n_self, const struct rows_peer *peer, size_t n);
+/* Is it a peer, to whom there is a route now?  Of any thread. */
+bool rows_reach(const struct rows *r, uint16_t host);
 /* The MSS that SYN-ACKs name at most while there are peers; 0: no limit. */
 unsigned rows_mss(const struct rows *r, int family);
 

@@ -20,6 +20,7 @@
 
 #define AGAIN_MS 600000	       /* a learnt size is believed as long as RFC 1191 says */
 #define ANSWERS_PER_SECOND 100
+#define LOOKS 8		       /* routes looked up each time: a peer's is at most n / 80 s old */
 #define MTU_MIN 576
 
 /* --- Routes ----------------------------------------------------------------------------------------------------- */
@@ -104,10 +105,10 @@ static int put_from(struct rows *r, const __be32 addr[4], const struct address *
 	return bpf_map_update_elem(bpf_map__fd(r->skel->maps.flow_from), &from, &host, BPF_ANY);
 }
 
-static int put_peer(struct rows *r, const struct rows_peer *peer, char device[IF_NAMESIZE])
+static int put_peer(struct rows *r, const struct rows_peer *peer, uint32_t way, char device[IF_NAMESIZE])
 {
 	const struct address *self = self_for(&r->peers, peer);
-	struct flow_peer p = { .family = family_of(&peer->address), .ifindex = route_to(&peer->address), .mtu = MTU_MIN };
+	struct flow_peer p = { .family = family_of(&peer->address), .ifindex = way, .mtu = MTU_MIN };
 	uint32_t host = peer->host;
 	int err;
 
@@ -202,7 +203,8 @@ static int install(struct rows *r)
 	for (i = 0; i < p->n; i++) {
 		unsigned room;
 
-		one = put_peer(r, &p->peer[i], device);
+		p->way[i] = route_to(&p->peer[i].address);
+		one = put_peer(r, &p->peer[i], p->way[i], device);
 		err = err ? err : one;
 		if (one || !device[0])
 			continue;
@@ -242,15 +244,20 @@ int rows_set_peers(struct rows *r, const struct address *self, size_t n_self, co
 	struct peers *p = &r->peers;
 	struct address *self_copy = copy_of(self, n_self * sizeof(*self));
 	struct rows_peer *peer_copy = copy_of(peer, n * sizeof(*peer));
+	uint32_t *way = calloc(n ? n : 1, sizeof(*way));
 	size_t i;
 
-	if (!self_copy || !peer_copy || n > FLOW_PEERS_MAX) {
+	if (!self_copy || !peer_copy || !way || n > FLOW_PEERS_MAX) {
 		free(self_copy);
 		free(peer_copy);
+		free(way);
 		return n > FLOW_PEERS_MAX ? -E2BIG : -ENOMEM;
 	}
 	free(p->self);
 	free(p->peer);
+	free(p->way);
+	p->way = way;
+	p->looked = 0;
 	p->self = self_copy;
 	p->n_self = n_self;
 	p->peer = peer_copy;
@@ -271,13 +278,34 @@ unsigned rows_mss(const struct rows *r, int family)
 	return family == AF_INET ? r->config.mss4 : r->config.mss6;
 }
 
+bool rows_reach(const struct rows *r, uint16_t host)
+{
+	uint32_t id = host;
+	struct flow_peer peer;
+
+	return !bpf_map_lookup_elem(bpf_map__fd(r->skel->maps.flow_peers), &id, &peer) && peer.ifindex;
+}
+
+/* A route that came, went, or leads by another device.  A few at a time: a host elsewhere has thousands of peers. */
+static bool ways_changed(struct peers *p)
+{
+	size_t i;
+
+	for (i = 0; i < LOOKS && i < p->n; i++) {
+		p->looked = (p->looked + 1) % p->n;
+		if (route_to(&p->peer[p->looked].address) != p->way[p->looked])
+			return true;
+	}
+	return false;
+}
+
 void rows_peers_age(struct rows *r, uint64_t now_ms)
 {
 	if (!r->peers.n)
 		return;
 	if (!r->peers.due_ms)
 		r->peers.due_ms = now_ms + AGAIN_MS;
-	if (now_ms < r->peers.due_ms)
+	if (now_ms < r->peers.due_ms && !ways_changed(&r->peers))
 		return;
 	r->peers.due_ms = now_ms + AGAIN_MS;
 	(void)install(r); /* what is wrong is tried again */
@@ -289,6 +317,7 @@ void rows_peers_free(struct rows *r, bool take_off)
 		take_devices_off(r);
 	free(r->peers.self);
 	free(r->peers.peer);
+	free(r->peers.way);
 }
 
 /* --- Too long ------------------------------------------------------------------------------------------------------ */

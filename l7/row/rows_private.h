@@ -25,6 +25,8 @@ struct peers {
 	char device[ROWS_LINKS_MAX][IF_NAMESIZE]; /* besides links: where peers' packets leave and arrive */
 	size_t n_devices;
 	uint64_t due_ms; /* everything anew */
+	uint32_t *way;	 /* of each peer: the device by which its packets leave; 0: none */
+	size_t looked;	 /* whose route was looked up last */
 	uint64_t answered, answers_ms; /* ICMP errors in this second */
 };
 

@@ -83,7 +83,7 @@ static struct snapshot *configuration(unsigned port, bool edge)
 		conf_errors_print(&errors, stderr);
 		abort();
 	}
-	s = snapshot_new(pop, edge, why, sizeof(why));
+	s = snapshot_new(pop, edge, 1, why, sizeof(why));
 	assert(s);
 	pop_free(pop);
 	return s;

@@ -7,6 +7,10 @@ loopback, baton-l7d, an object server with objects of its own, and a listener fo
                               ├── h2 192.0.2.2  vMAC [2]
                               └── h3 192.0.2.3  vMAC [3]
 
+Hosts that are `far` are elsewhere, behind a router that knows nothing of VIPs:
+
+                              └── r 192.0.2.254 ── 203.0.113.3 h3
+
 The client reaches the VIP by a route to one of them: its ingress host, which the test chooses.  Objects lie in the folders
 /h1/, /h2/, ... of the host that has them; routes lead there; below /proxy/ the same by a route that says `mode: proxy`.
 """
@@ -17,6 +21,7 @@ import random
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -38,10 +43,10 @@ def body(host, size):
 
 
 class Bed:
-    def __init__(self, hosts=3, workers=2, name="ho"):
+    def __init__(self, hosts=3, workers=2, name="ho", far=()):
         if not os.access(os.path.join(BUILD, "baton-l7d"), os.X_OK):
             raise Skip("baton-l7d is not built in " + BUILD)
-        self.n, self.workers = hosts, workers
+        self.n, self.workers, self.far = hosts, workers, set(far)
         self.prefix = "bt-%s-%d-" % (name, os.getpid())
         self.dir = tempfile.mkdtemp(prefix="baton-" + name + "-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
         self.pins = "/sys/fs/bpf/" + self.prefix + "pins"
@@ -71,24 +76,57 @@ class Bed:
         return p.stdout
 
     # -- network
+    def nodes(self):
+        return ["s", "c"] + ["h%d" % i for i in range(1, self.n + 1)] + (["r"] if self.far else [])
+
+    def address(self, i, family=4):
+        if i in self.far:
+            return "203.0.113.%d" % i if family == 4 else "2001:db8:3::%x" % i
+        return "192.0.2.%d" % i if family == 4 else "2001:db8:1::%x" % i
+
     def build(self):
-        nodes = ["c"] + ["h%d" % i for i in range(1, self.n + 1)]
-        for node in ["s"] + nodes:
+        nodes = ["c"] + ["h%d" % i for i in range(1, self.n + 1) if i not in self.far]
+        for node in self.nodes():
             self.sh("ip netns add %s && ip -n %s link set lo up" % (self.ns(node), self.ns(node)))
         self.sh("ip -n {0} link add hosts type bridge && ip -n {0} link set hosts up".format(self.ns("s")))
         for node in nodes:
             ns, i = self.ns(node), int(node[1:] or 200)
             self.sh("ip -n %s link add port-%s type veth peer name eth0 netns %s" % (self.ns("s"), node, ns))
             self.sh("ip -n {0} link set port-{1} master hosts && ip -n {0} link set port-{1} up".format(self.ns("s"), node))
-            self.run(node, ["sysctl", "-qw", "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.eth0.accept_dad=0", "net.ipv4.conf.all.rp_filter=0",
-                            "net.ipv4.conf.eth0.rp_filter=0", "net.ipv4.conf.all.arp_ignore=1", "net.ipv4.conf.all.arp_announce=2",
-                            "net.core.somaxconn=4096", "net.ipv4.tcp_max_syn_backlog=4096"])
             if node != "c":
                 self.sh("ip -n %s link set eth0 address %s" % (ns, vmac(i)))
-                self.sh("ip -n {0} addr add {1}/32 dev lo && ip -n {0} addr add {2}/128 dev lo nodad".format(ns, VIP, VIP6))
-            self.sh("ip -n {0} link set eth0 up && ip -n {0} addr add 192.0.2.{1}/24 dev eth0 && "
-                    "ip -n {0} addr add 2001:db8:1::{1:x}/64 dev eth0 nodad".format(ns, i))
+            self.furnish(node, i)
+        if self.far:
+            self.build_far()
         self.ingress(1)
+
+    def furnish(self, node, i):
+        ns = self.ns(node)
+        self.run(node, ["sysctl", "-qw", "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.eth0.accept_dad=0", "net.ipv4.conf.all.rp_filter=0",
+                        "net.ipv4.conf.eth0.rp_filter=0", "net.ipv4.conf.all.arp_ignore=1", "net.ipv4.conf.all.arp_announce=2",
+                        "net.core.somaxconn=4096", "net.ipv4.tcp_max_syn_backlog=4096"])
+        if node != "c":
+            self.sh("ip -n {0} addr add {1}/32 dev lo && ip -n {0} addr add {2}/128 dev lo nodad".format(ns, VIP, VIP6))
+        self.sh("ip -n {0} link set eth0 up && ip -n {0} addr add {1}/24 dev eth0 && "
+                "ip -n {0} addr add {2}/64 dev eth0 nodad".format(ns, self.address(i), self.address(i, 6)))
+
+    def build_far(self):
+        """The router has an interface on the bridge and one to each host elsewhere, where it is the default route."""
+        r = self.ns("r")
+        self.sh("ip -n {0} link add port-r type veth peer name near netns {1} && ip -n {0} link set port-r master hosts up".format(self.ns("s"), r))
+        self.sh("ip -n {0} link add far type bridge && ip -n {0} link set far up && ip -n {0} link set near up".format(r))
+        self.run("r", ["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1", "net.ipv4.conf.all.rp_filter=0",
+                       "net.ipv4.conf.near.rp_filter=0", "net.ipv4.conf.far.rp_filter=0"])
+        for dev, v4, v6 in ("near", "192.0.2.254", "2001:db8:1::fe"), ("far", "203.0.113.254", "2001:db8:3::fe"):
+            self.sh("ip -n {0} addr add {2}/24 dev {1} && ip -n {0} addr add {3}/64 dev {1} nodad".format(r, dev, v4, v6))
+        for i in sorted(self.far):
+            ns = self.ns("h%d" % i)
+            self.sh("ip -n {0} link add to-h{1} type veth peer name eth0 netns {2} && ip -n {0} link set to-h{1} master far up".format(r, i, ns))
+            self.furnish("h%d" % i, i)
+            self.sh("ip -n {0} route add default via 203.0.113.254 && ip -n {0} -6 route add default via 2001:db8:3::fe".format(ns))
+        for node in ["c"] + ["h%d" % i for i in range(1, self.n + 1) if i not in self.far]:
+            self.sh("ip -n {0} route add 203.0.113.0/24 via 192.0.2.254 && ip -n {0} -6 route add 2001:db8:3::/64 via 2001:db8:1::fe".format(
+                self.ns(node)))
 
     def ingress(self, host):
         self.host = host
@@ -96,6 +134,17 @@ class Bed:
             self.ns("c"), VIP, host, VIP6))
 
     # -- the POP
+    def linked(self, i):
+        """Does pop.yaml say that a switch has a port to it?  `links`: of a host elsewhere it says so too, which is not true."""
+        return i not in self.far or self.more.get("links")
+
+    def host_conf(self, i):
+        host = {"name": "h%d" % i, "id": i, "management": self.address(i)}
+        host.update({"links": {"s1": "eth0"}} if self.linked(i) else {"elsewhere": ["eth0"]})
+        if self.more.get("outer") == 6:
+            host["tunnel"] = self.address(i, 6)
+        return host
+
     def conf(self, workers=None):
         hosts = ["h%d" % i for i in range(1, self.n + 1)]
         routes = [dict({"path": "/%s/" % h, "pool": h}, mode=self.more.get("mode", "handoff")) for h in hosts]
@@ -110,8 +159,8 @@ class Bed:
             "pop": {"name": "demo", "buckets": 256, "hash_seed": 1},
             "controllers": [{"name": "c1", "id": 1, "listen": "192.0.2.250:7430"}],
             "switches": [{"name": "s1", "id": 1, "management": "192.0.2.251", "bridge": "hosts", "uplinks": ["up0"],
-                          "ports": {"port-" + h: h for h in hosts}}],
-            "hosts": [{"name": h, "id": i + 1, "management": "192.0.2.%d" % (i + 1), "links": {"s1": "eth0"}} for i, h in enumerate(hosts)],
+                          "ports": {"port-" + h: h for i, h in enumerate(hosts, 1) if self.linked(i)}}],
+            "hosts": [self.host_conf(i) for i in range(1, self.n + 1)],
             "vips": [{"name": "www", "addresses": [VIP, VIP6], "ports": ["80/tcp", "443/tcp"]}],
             "edges": edges,
             "pools": [{"name": h, "backends": [{"host": h, "port": self.more.get("port", 7480)}], "slow_start": "0s"} for h in hosts] +
@@ -197,8 +246,8 @@ class Bed:
 events {{ worker_connections 4096; }}
 http {{ access_log off; sendfile on; keepalive_requests 1000000; default_type application/octet-stream;
     client_body_temp_path {0}/tmp; proxy_temp_path {0}/tmp; fastcgi_temp_path {0}/tmp; uwsgi_temp_path {0}/tmp; scgi_temp_path {0}/tmp;
-    server {{ listen 192.0.2.{1}:8080; root {0}/objects/h{1};
-        location ~ /who$ {{ return 200 "h{1}|$http_client_cert|$http_client_cert_chain|$http_x_control\\n"; }} }} }}""".format(self.dir, i))
+    server {{ listen {2}:8080; root {0}/objects/h{1};
+        location ~ /who$ {{ return 200 "h{1}|$http_client_cert|$http_client_cert_chain|$http_x_control\\n"; }} }} }}""".format(self.dir, i, self.address(i)))
         self.children["nginx%d" % i] = subprocess.Popen(self.argv("h%d" % i, ["nginx", "-p", self.dir, "-c", conf]))
         wait("nginx of h%d" % i, lambda: self.run("h%d" % i, ["ss", "-Hltn", "sport", "= 8080"]).strip())
 
@@ -332,7 +381,7 @@ http {{ access_log off; sendfile on; keepalive_requests 1000000; default_type ap
         for i in range(1, self.n + 1):
             if os.path.exists(self.path("h%d.log" % i)) and "ERROR: AddressSanitizer" in self.log(i):
                 problems.append(self.log(i)[-4000:])
-        for node in ["s", "c"] + ["h%d" % i for i in range(1, self.n + 1)]:
+        for node in self.nodes():
             subprocess.run(["ip", "netns", "del", self.ns(node)])
         shutil.rmtree(self.pins, ignore_errors=True)
         if os.environ.get("BATON_KEEP"):
@@ -340,6 +389,75 @@ http {{ access_log off; sendfile on; keepalive_requests 1000000; default_type ap
         else:
             shutil.rmtree(self.dir, ignore_errors=True)
         return problems
+
+
+class Http:
+    """One connection; what it reads it checks."""
+
+    def __init__(self, bed, tls=False, family=socket.AF_INET, timeout=10, rcvbuf=0):
+        self.bed = bed
+        self.s = bed.socket((VIP6 if family == socket.AF_INET6 else VIP, 443 if tls else 80), timeout, family, rcvbuf)
+        self.s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            context = ssl.create_default_context(cafile=bed.path("crt"))
+            if tls == 1.2:
+                context.maximum_version = ssl.TLSVersion.TLSv1_2
+            self.s = context.wrap_socket(self.s, server_hostname="www.example.net")
+        self.f = self.s.makefile("rb")
+
+    def ask(self, path, more=""):
+        self.s.sendall(("GET %s HTTP/1.1\r\nHost: www.example.net\r\n%s\r\n" % (path, more)).encode())
+
+    def head(self):
+        status = self.f.readline()
+        check(status, "the connection ended")
+        fields = {}
+        for line in iter(self.f.readline, b"\r\n"):
+            check(line, "the connection ended in a head")
+            name, value = line.decode().split(":", 1)
+            fields[name.lower()] = value.strip()
+        return int(status.split()[1]), fields
+
+    def answer(self, path):
+        status, fields = self.head()
+        check(status == 200, "%s: %d", path, status)
+        left, digest = int(fields["content-length"]), hashlib.sha256()
+        while left:
+            data = self.f.read(min(left, 1 << 20))
+            check(data, "%s: %d bytes are missing", path, left)
+            digest.update(data)
+            left -= len(data)
+        check(digest.hexdigest() == self.bed.sums[path], "%s: wrong bytes", path)
+
+    def get(self, path, more=""):
+        self.ask(path, more)
+        self.answer(path)
+
+    def put(self, path, data):
+        """At once, without asking first."""
+        self.s.sendall(b"PUT %s HTTP/1.1\r\nHost: www.example.net\r\nContent-Length: %d\r\n\r\n" % (path.encode(), len(data)) + data)
+        status, fields = self.head()
+        self.f.read(int(fields.get("content-length", 0)))
+        check(status // 100 == 2, "PUT %s: %d", path, status)
+        self.bed.sums[path] = hashlib.sha256(data).hexdigest()
+
+    def close(self):
+        self.f.close()
+        self.s.close()
+
+
+def totals_of(bed, *hosts):
+    """Moves by outcome."""
+    return {o: sum(bed.metric(i, "baton_l7_handoffs_total", outcome=o) for i in hosts) for o in ("given", "resumed", "lost")}
+
+
+def totals(bed):
+    return totals_of(bed, *range(1, bed.n + 1))
+
+
+def since(bed, before):
+    now = totals(bed)
+    return {o: int(now[o] - before[o]) for o in now}
 
 
 def main(tests, **bed_args):

@@ -59,6 +59,7 @@ struct sim {
 	struct sim_host host[HOSTS + 1];
 	uint64_t report_at;
 	struct command_reply reply;
+	uint16_t elsewhere; /* no switch reports on this one */
 };
 
 static void carry_out(struct sim *s, struct control_actions *a);
@@ -111,7 +112,7 @@ static void report_all(struct sim *s)
 		struct control_event e = { .kind = CONTROL_REPORTED, .role = ROLE_SWITCH, .id = i, .switch_report = r };
 
 		for (k = 1; k <= HOSTS; k++)
-			r->host[k] = PORT_KNOWN | (s->host[k].alive ? PORT_CARRIER | PORT_DATAPATH : 0);
+			r->host[k] = k == s->elsewhere ? 0 : PORT_KNOWN | (s->host[k].alive ? PORT_CARRIER | PORT_DATAPATH : 0);
 		r->announcing = s->sw[i].announcing;
 		r->drained = s->sw[i].drained;
 		if (s->sw[i].on && !s->sw[i].silent)
@@ -218,15 +219,16 @@ static void check_mixed_tables(struct sim *s)
 	}
 }
 
-static struct sim *raise_pop(void)
+static struct sim *raise_pop_of(const char *text, uint16_t elsewhere)
 {
 	struct sim *s = calloc(1, sizeof(*s));
 	struct control_actions *a = calloc(1, sizeof(*a));
 	uint16_t i;
 
 	s->now = 1000000;
+	s->elsewhere = elsewhere;
 	assert_int_equal(control_init(&s->c), 0);
-	control_bootstrap(&s->c, pop_text, strlen(pop_text), s->now, a);
+	control_bootstrap(&s->c, text, strlen(text), s->now, a);
 	if (a->reply.refused)
 		fail_msg("%s", a->reply.error);
 	carry_out(s, a);
@@ -243,6 +245,11 @@ static struct sim *raise_pop(void)
 	}
 	advance(s, 2000);
 	return s;
+}
+
+static struct sim *raise_pop(void)
+{
+	return raise_pop_of(pop_text, 0);
 }
 
 static void drop_pop(struct sim *s)
@@ -825,6 +832,135 @@ static void test_apply(void **state)
 	drop_pop(s);
 }
 
+/* h4 is elsewhere: whatever happens to the others, no bucket, no history and no switch ever names it. */
+static const char elsewhere_text[] =
+	"pop: {name: sim, buckets: 64, hash_seed: 0x1badcafe}\n"
+	"controllers: [{name: c1, id: 1, listen: \"192.0.2.10:7430\"}]\n"
+	"switches:\n"
+	"  - {name: s1, id: 1, fabric: xdp, management: 192.0.2.21, bridge: br0, uplinks: [up0], ports: {p1: h1, p2: h2, p3: h3}}\n"
+	"  - {name: s2, id: 2, fabric: xdp, management: 192.0.2.22, bridge: br0, uplinks: [up0], ports: {p1: h1, p2: h2, p3: h3}}\n"
+	"hosts:\n"
+	"  - {name: h1, id: 1, management: 192.0.2.31, links: {s1: eth0, s2: eth1}}\n"
+	"  - {name: h2, id: 2, management: 192.0.2.32, links: {s1: eth0, s2: eth1}}\n"
+	"  - {name: h3, id: 3, management: 192.0.2.33, links: {s1: eth0, s2: eth1}}\n"
+	"  - {name: h4, id: 4, management: 203.0.113.34, elsewhere: [eth0]}\n"
+	"vips:\n"
+	"  - {name: www, addresses: [198.51.100.80], ports: [80/tcp], checks: [{tcp: {port: 80}}]}\n";
+
+static void assert_unnamed(const struct sim *s, uint16_t host)
+{
+	uint32_t b;
+
+	for (b = 0; b < 64; b++) {
+		const struct bucket *k = &s->c.state.table.bucket[b];
+
+		assert_false(triple_has(&k->triple, host) || k->next == host);
+		assert_false(triple_len(&k->triple) && !k->triple.host[0]);
+	}
+}
+
+static void test_elsewhere_owns_nothing(void **state)
+{
+	struct sim *s = raise_pop_of(elsewhere_text, 4);
+	uint32_t seed = 1, i;
+
+	(void)state;
+	assert_int_equal(s->c.state.view.host_health[4], HEALTH_UP); /* by its agent's word alone */
+	assert_int_equal(owned(s, 1) + owned(s, 2) + owned(s, 3), 64);
+	for (i = 0; i < 300; i++) {
+		uint16_t h = (uint16_t)(1 + (seed = seed * 1664525 + 1013904223) / 7 % HOSTS);
+
+		switch (seed >> 28) {
+		case 0: case 1: case 2: order(s, COMMAND_DRAIN, OBJECT_HOST, h, seed & 1 << 20); break;
+		case 3: case 4: case 5: case 6: order(s, COMMAND_FILL, OBJECT_HOST, h, seed & 1 << 20); break;
+		case 7: case 8: s->host[h].ok = !s->host[h].ok; break;
+		case 9: s->host[h].agent = !s->host[h].agent; break;
+		case 10: s->host[h].alive = !s->host[h].alive; break;
+		default: break;
+		}
+		advance(s, 100 + (seed >> 16) % 1500);
+		assert_unnamed(s, 4);
+	}
+	/* The others all dead: rather nobody than one whom no switch can reach. */
+	for (i = 1; i <= 3; i++)
+		s->host[i].alive = false;
+	s->host[4] = (struct sim_host){ .alive = true, .agent = true, .ok = true };
+	advance(s, 3000);
+	assert_unnamed(s, 4);
+	assert_int_equal(owned(s, HOST_NONE), 64);
+	drop_pop(s);
+}
+
+/* Its drain takes nothing from anybody, waits for its own connections, and does not wait for switches. */
+static void test_elsewhere_drains(void **state)
+{
+	struct sim *s = raise_pop_of(elsewhere_text, 4);
+
+	(void)state;
+	s->host[4].sockets = 3;
+	assert_true(order(s, COMMAND_DRAIN, OBJECT_HOST, 4, false));
+	assert_int_equal(s->reply.moves, 0);
+	advance(s, 1000);
+	assert_int_equal(unmet(s, OBJECT_HOST, 4, "sockets"), 1);
+	assert_int_equal(s->c.state.view.host_admin[4], ADMIN_DRAINING);
+	s->host[4].sockets = 0;
+	advance(s, 500);
+	assert_int_equal(s->c.state.view.host_admin[4], ADMIN_OUT);
+	assert_true(order(s, COMMAND_FILL, OBJECT_HOST, 4, false));
+	assert_int_equal(s->reply.moves, 0);
+	/* At the floor, where no other host may be drained, it may. */
+	assert_true(order(s, COMMAND_DRAIN, OBJECT_HOST, 1, false));
+	advance(s, 2000);
+	assert_false(order(s, COMMAND_DRAIN, OBJECT_HOST, 2, false));
+	assert_true(order(s, COMMAND_DRAIN, OBJECT_HOST, 4, false));
+	/* A switch can be drained though it is not behind the other. */
+	assert_true(order(s, COMMAND_DRAIN, OBJECT_SWITCH, 1, false));
+	drop_pop(s);
+}
+
+/* Its sickness is believed, and neither locks other moves nor is locked by theirs; its silence is sickness, never death. */
+static void test_elsewhere_sickens_alone(void **state)
+{
+	struct sim *s = raise_pop_of(elsewhere_text, 4);
+
+	(void)state;
+	s->host[4].ok = s->host[3].ok = false; /* of two with weight it would be a burst */
+	advance(s, 1000);
+	assert_false(alarmed(s, "burst"));
+	assert_int_equal(s->c.state.view.host_health[4], HEALTH_SICK);
+	assert_int_equal(s->c.state.view.host_health[3], HEALTH_SICK);
+	s->host[4].ok = true;
+	advance(s, 5000);
+	assert_int_equal(s->c.state.view.host_health[4], HEALTH_UP);
+	s->host[4].alive = false;
+	advance(s, 5000);
+	assert_int_equal(s->c.state.view.host_health[4], HEALTH_SICK);
+	drop_pop(s);
+}
+
+/* From behind switches to elsewhere and back only while it is out. */
+static void test_elsewhere_is_not_applied_in_service(void **state)
+{
+	struct sim *s = raise_pop();
+	struct command cmd = { .kind = COMMAND_APPLY, .reason = "moved", .text = elsewhere_text, .text_len = strlen(elsewhere_text) };
+	struct control_event e = { .kind = CONTROL_COMMAND, .command = &cmd };
+
+	(void)state;
+	event(s, &e);
+	assert_true(s->reply.refused);
+	assert_non_null(strstr(s->reply.error, "h4 would be taken off its switches"));
+	assert_true(order(s, COMMAND_DRAIN, OBJECT_HOST, 4, false));
+	advance(s, 3000);
+	assert_int_equal(s->c.state.view.host_admin[4], ADMIN_OUT);
+	event(s, &e);
+	assert_false(s->reply.refused);
+	s->elsewhere = 4;
+	assert_true(order(s, COMMAND_FILL, OBJECT_HOST, 4, false));
+	advance(s, 3000);
+	assert_unnamed(s, 4);
+	drop_pop(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -850,6 +986,10 @@ int main(void)
 		cmocka_unit_test(test_switch_drain),
 		cmocka_unit_test(test_overlapping_drains),
 		cmocka_unit_test(test_apply),
+		cmocka_unit_test(test_elsewhere_owns_nothing),
+		cmocka_unit_test(test_elsewhere_drains),
+		cmocka_unit_test(test_elsewhere_sickens_alone),
+		cmocka_unit_test(test_elsewhere_is_not_applied_in_service),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

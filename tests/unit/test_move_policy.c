@@ -11,7 +11,7 @@
 
 static struct move_question movable(void)
 {
-	return (struct move_question){.protocol_moves = true, .capable = true, .session = true, .settled = true,
+	return (struct move_question){.protocol_moves = true, .capable = true, .session = true, .way = true, .settled = true,
 				      .socket_moves = true, .now_ms = 1000, .size = 10 << 20, .stay = 1};
 }
 
@@ -39,6 +39,7 @@ static void test_reasons(void **state)
 	DECIDES(q.upload = true, MODE_PROXY, REASON_UPLOAD);
 	DECIDES(q.capable = false, MODE_PROXY, REASON_NOT_CAPABLE);
 	DECIDES(q.session = false, MODE_PROXY, REASON_NO_SESSION);
+	DECIDES(q.way = false, MODE_PROXY, REASON_NO_ROUTE);
 	DECIDES(q.backoff_until_ms = 1001, MODE_PROXY, REASON_BACKOFF);
 	DECIDES(q.backoff_until_ms = 1000, MODE_HANDOFF, REASON_LARGE);
 	DECIDES(q.settled = false, MODE_PROXY, REASON_UNCONFIRMED);
