@@ -88,11 +88,13 @@ static json_t *list_json(const struct conf_field *f, const void *root, const voi
 }
 
 /* Optional, without a default, and not given: no word says that. */
-static bool absent(const struct conf_field *f, const void *at)
+static bool absent(const struct conf_field *f, const void *object)
 {
-	const char *p = at;
+	const char *p = member(object, f->offset);
 	size_t i;
 
+	if ((f->shape == CONF_LIST || f->shape == CONF_MAP) && f->min && !f->required)
+		return !count(object, f);
 	if (f->shape != CONF_WORD || f->required || f->unless)
 		return false;
 	for (i = 0; i < f->size; i++)
@@ -113,7 +115,7 @@ json_t *conf_to_json(const struct conf_schema *schema, const void *root, const v
 		if (schema->one_of &&
 		    conf_fetch(member(object, schema->tag_at), sizeof(unsigned)) != (uint64_t)(f - schema->field))
 			continue;
-		if (absent(f, member(object, f->offset)))
+		if (absent(f, object))
 			continue;
 		switch (f->shape) {
 		case CONF_WORD: value = word_json(f, root, member(object, f->offset)); break;
