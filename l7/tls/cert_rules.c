@@ -66,12 +66,15 @@ static bool add(struct reading *g, X509_INFO *info)
 	struct cert_rules *r = g->r;
 	unsigned char *der = NULL;
 	bool ok = true;
+	int n;
 
 	if (g->crl && info->crl) {
-		ok = note(g, der, i2d_X509_CRL(info->crl, &der)) && X509_STORE_add_crl(r->store, info->crl);
+		n = i2d_X509_CRL(info->crl, &der);
+		ok = note(g, der, n) && X509_STORE_add_crl(r->store, info->crl);
 		r->crl_expires = sooner(r->crl_expires, seconds(X509_CRL_get0_nextUpdate(info->crl)));
 	} else if (!g->crl && info->x509) {
-		ok = note(g, der, i2d_X509(info->x509, &der)) && X509_STORE_add_cert(r->store, info->x509) &&
+		n = i2d_X509(info->x509, &der);
+		ok = note(g, der, n) && X509_STORE_add_cert(r->store, info->x509) &&
 		     X509_add_cert(r->ca, info->x509, X509_ADD_FLAG_UP_REF | X509_ADD_FLAG_NO_DUP);
 	}
 	OPENSSL_free(der);
