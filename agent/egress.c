@@ -203,7 +203,7 @@ static int apply_family(struct rtnl *n, uint8_t family, uint8_t protocol, const 
 	err = rtnl_dump(n, nlh, read_route, &f);
 	if (err)
 		return err;
-	if (f.before)
+	if (f.before && n_hops) /* elsewhere there are none, and the default route is the operator's */
 		alarm_add(alarms,
 			  "%s default route of protocol %u (metric %u) comes before Baton's: replies may not leave through "
 			  "the switches; give it a metric above %d",

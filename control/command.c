@@ -113,6 +113,13 @@ static void excuse_laggards(struct control *c)
 			c->host[pop->host[i].id].excused = true;
 }
 
+/* One elsewhere has no buckets: none move. */
+static void host_moves(struct control *c, const struct command *cmd, struct batch *b, const char *reason, struct command_reply *r)
+{
+	if (!host_is_elsewhere(pop_host(c->state.view.pop, cmd->id)))
+		move_buckets(c, b, reason, cmd->force, r);
+}
+
 static void drain_host(struct control *c, const struct command *cmd, struct batch *b, const char *reason, struct command_reply *r)
 {
 	if (c->state.view.host_admin[cmd->id] != ADMIN_IN) {
@@ -124,7 +131,7 @@ static void drain_host(struct control *c, const struct command *cmd, struct batc
 	if (!cmd->force && !floor_allows(c, cmd->id, r))
 		return;
 	if (change_one(b, reason, SUBJECT_HOST_ADMIN, ADMIN_DRAINING, cmd->id, r))
-		move_buckets(c, b, reason, cmd->force, r);
+		host_moves(c, cmd, b, reason, r);
 }
 
 static void fill_host(struct control *c, const struct command *cmd, struct batch *b, const char *reason, struct command_reply *r)
@@ -134,7 +141,7 @@ static void fill_host(struct control *c, const struct command *cmd, struct batch
 		return;
 	}
 	if (change_one(b, reason, SUBJECT_HOST_ADMIN, ADMIN_IN, cmd->id, r))
-		move_buckets(c, b, reason, cmd->force, r);
+		host_moves(c, cmd, b, reason, r);
 }
 
 static bool traffic_goes_elsewhere(struct control *c, uint16_t id, struct command_reply *r)

@@ -408,10 +408,11 @@ static void host_progress(struct control *c, struct batch *b)
 			h->behind_ms = c->now_ms;
 		for (k = 0; k < c->state.table.n_buckets && !named; k++)
 			named = triple_has(&c->state.table.bucket[k].triple, id);
-		/* Not exactly when it left the last triple, but never before it: nothing is outstanding. */
+		/* Not exactly when it left the last triple, but never before it: nothing is outstanding.  (Of one elsewhere no switch
+		 * ever hears.) */
 		if (named)
 			h->clean_ms = 0;
-		else if (!h->clean_ms && installed >= c->state.view.index)
+		else if (!h->clean_ms && (installed >= c->state.view.index || host_is_elsewhere(&pop->host[i])))
 			h->clean_ms = c->now_ms;
 		if (c->state.view.host_admin[id] == ADMIN_IN)
 			h->out_index = h->spared_ms = 0;

@@ -208,11 +208,15 @@ class Bed:
         check(p.returncode == 0, "walk %s: %s", args, got)
         return got
 
+    def roles(self):
+        """Of certificates."""
+        return [("edge", i) for i in range(1, self.n + 1)]
+
     def start(self, sizes=("0", "1", "1k", "64k", "1m")):
         baton = os.path.join(BUILD, "baton")
         subprocess.run([baton, "pki", "init", "--dir", self.path("pki"), "--pop", "demo"], check=True, stdout=subprocess.DEVNULL)
-        for i in range(1, self.n + 1):
-            subprocess.run([baton, "pki", "issue", "--dir", self.path("pki"), "--role", "edge", "--id", str(i)], check=True,
+        for role, i in self.roles():
+            subprocess.run([baton, "pki", "issue", "--dir", self.path("pki"), "--role", role, "--id", str(i)], check=True,
                            stdout=subprocess.DEVNULL)
         os.makedirs(self.path("certs"))
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj",

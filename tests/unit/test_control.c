@@ -888,6 +888,8 @@ static void test_elsewhere_owns_nothing(void **state)
 	advance(s, 3000);
 	assert_unnamed(s, 4);
 	assert_int_equal(owned(s, HOST_NONE), 64);
+	order(s, COMMAND_FILL, OBJECT_HOST, 4, false);
+	assert_true(order(s, COMMAND_DRAIN, OBJECT_HOST, 4, false)); /* it takes nothing from a POP that has nothing */
 	drop_pop(s);
 }
 
@@ -898,6 +900,8 @@ static void test_elsewhere_drains(void **state)
 
 	(void)state;
 	s->host[4].sockets = 3;
+	s->sw[1].silent = true; /* it does not wait for switches */
+	say(s, CONTROL_GONE, ROLE_SWITCH, 1, 0);
 	assert_true(order(s, COMMAND_DRAIN, OBJECT_HOST, 4, false));
 	assert_int_equal(s->reply.moves, 0);
 	advance(s, 1000);
@@ -906,6 +910,8 @@ static void test_elsewhere_drains(void **state)
 	s->host[4].sockets = 0;
 	advance(s, 500);
 	assert_int_equal(s->c.state.view.host_admin[4], ADMIN_OUT);
+	s->sw[1].silent = false;
+	say(s, CONTROL_CONNECTED, ROLE_SWITCH, 1, 0);
 	assert_true(order(s, COMMAND_FILL, OBJECT_HOST, 4, false));
 	assert_int_equal(s->reply.moves, 0);
 	/* At the floor, where no other host may be drained, it may. */
