@@ -74,6 +74,8 @@ static uint32_t wait_ms(const struct client *c)
 		return c->edge->conf->body_ms;
 	case WAIT_HALF:
 		return HALF_MS;
+	case WAIT_FINISH:
+		return c->s.writing ? c->edge->conf->body_ms : FINISH_MS;
 	case WAIT_LINGER:
 		return LINGER_MS;
 	case WAIT_ANSWER:
@@ -129,27 +131,33 @@ bool client_renew(struct client *c)
 	return true;
 }
 
+/* Our FIN follows when all that was to be said is TCP's; a client that reads slowly has as long for that as for a body. */
+static void finish(struct client *c)
+{
+	if (!stream_finish(&c->s)) {
+		client_wait(c, WAIT_FINISH);
+		return;
+	}
+	if (c->s.error || c->s.eof) {
+		client_close(c);
+		return;
+	}
+	if (c->place)
+		handoff_ends(c);
+	client_wait(c, WAIT_LINGER);
+	shutdown(c->s.fd, SHUT_WR);
+	stream_read(&c->s, true);
+}
+
 void client_linger(struct client *c)
 {
 	if (c->lingering || c->dead)
 		return;
 	c->lingering = true;
 	c->s.direct = false;
-	if (c->s.tls && tls_done(c->s.tls))
-		tls_close_notify(c->s.tls, &c->s.out);
-	stream_flush(&c->s);
-	if (c->s.error || c->s.eof) {
-		if (!c->s.out.data || c->s.error) {
-			client_close(c);
-			return;
-		}
-	}
-	if (c->place)
-		handoff_ends(c);
-	client_wait(c, WAIT_LINGER);
-	if (!c->s.out.data)
-		shutdown(c->s.fd, SHUT_WR);
+	c->finish_by_ms = worker_ms(c->s.w) + c->edge->conf->body_ms;
 	stream_read(&c->s, true);
+	finish(c);
 }
 
 static void lingering_input(struct client *c)
@@ -158,8 +166,10 @@ static void lingering_input(struct client *c)
 		buffer_free(&c->s.in);
 	if (c->s.raw.data)
 		buffer_free(&c->s.raw);
-	if ((c->s.eof && !c->s.out.data) || c->s.error)
+	if (c->s.error)
 		client_close(c);
+	else if (c->s.eof)
+		finish(c);
 }
 
 /* The alert is in out.  In TLS 1.3 the client may have sent its request already, and more may be on its way: so that no reset takes
@@ -223,11 +233,7 @@ static void on_room(struct stream *s)
 	struct client *c = LINK_OF(s, struct client, s);
 
 	if (c->lingering) {
-		if (!s->out.data) {
-			shutdown(s->fd, SHUT_WR);
-			if (s->eof || s->error)
-				client_close(c);
-		}
+		finish(c);
 	} else if (s->tls && !tls_done(s->tls)) {
 		return;
 	} else if (c->h2) {
@@ -296,6 +302,13 @@ static void on_timeout(struct timer *t)
 			client_wait(c, WAIT_HALF);
 			return;
 		}
+		break;
+	case WAIT_FINISH:
+		if (worker_ms(c->s.w) < c->finish_by_ms) {
+			finish(c);
+			return;
+		}
+		stats_inc(st->timeouts_body);
 		break;
 	case WAIT_LINGER:
 	case WAIT_ANSWER:

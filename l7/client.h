@@ -9,6 +9,7 @@
 #include "l7/stream.h"
 
 #define HALF_MS 100 /* how often a client that has sent its FIN is looked at while it waits for its answer */
+#define FINISH_MS 20 /* how often a socket is looked at in which the kernel seals, and says nothing when it is done */
 #define LINGER_MS 1000 /* how long we read on after our FIN, so that a reset does not eat the answer */
 
 struct h2;
@@ -21,7 +22,7 @@ union client_address {
 };
 
 /* What the timer waits for: says which counter a time-out goes to. */
-enum client_wait { WAIT_HANDSHAKE, WAIT_HEAD, WAIT_IDLE, WAIT_BODY, WAIT_ANSWER, WAIT_HALF, WAIT_LINGER };
+enum client_wait { WAIT_HANDSHAKE, WAIT_HEAD, WAIT_IDLE, WAIT_BODY, WAIT_ANSWER, WAIT_HALF, WAIT_FINISH, WAIT_LINGER };
 
 struct client {
 	struct stream s;
@@ -32,7 +33,7 @@ struct client {
 	const struct edge *edge;
 	union client_address peer, local;
 	uint64_t cid, since_ms, begun_ns; /* begun_ns: of the handshake; of a head that did not come at once, or 0 */
-	uint64_t requests;
+	uint64_t requests, finish_by_ms;
 	uint8_t wait; /* enum client_wait */
 	bool secure, lingering, dead;
 	bool reset; /* its end is none in order */

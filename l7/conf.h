@@ -10,6 +10,7 @@
  *       tls:
  *         certificates: /etc/baton/certs/www   # a directory of NAME.pem with key
  *         min_version: "1.2"
+ *         kernel: auto            # auto | never: seals large answers from files
  *         client: {ca: /etc/baton/clients.pem, verify: required, depth: 4, crl: /etc/baton/crl}   # verify: required | optional
  *       http2: true
  *       routes:
@@ -122,6 +123,9 @@ struct client_cert_conf {
 	bool chain;		      /* those go to backends too */
 };
 
+/* Who seals large answers from files: the kernel where it can, or always baton-l7d. */
+enum kernel_tls { KERNEL_TLS_AUTO, KERNEL_TLS_NEVER };
+
 struct edge_conf {
 	char vip_name[EDGE_NAME_LEN];
 	uint32_t vip;		      /* index into pop->vip */
@@ -129,6 +133,7 @@ struct edge_conf {
 	bool tls, http2;
 	char certificates[EDGE_PATH_LEN];
 	uint16_t tls_min;	      /* 0x0303 or 0x0304 */
+	enum kernel_tls kernel_tls;
 	struct client_cert_conf client;
 	struct route_conf *route;
 	uint32_t n_routes;

@@ -251,6 +251,8 @@ static const struct conf_field route_field[] = {
 };
 static const struct conf_schema route_schema = { "route", sizeof(struct route_conf), route_field, .check = NULL };
 
+static const char *const kernel_tls_words[] = { [KERNEL_TLS_AUTO] = "auto", [KERNEL_TLS_NEVER] = "never", NULL };
+
 #define EDGE_AT(member) CONF_AT(struct edge_conf, member)
 static const char *const client_cert_words[] = { [CLIENT_CERT_REQUIRED] = "required", [CLIENT_CERT_OPTIONAL] = "optional", NULL };
 #define CLIENT_CERT_AT(member) CONF_AT(struct client_cert_conf, member)
@@ -267,6 +269,7 @@ static const struct conf_schema client_cert_schema = { "client", sizeof(struct c
 static const struct conf_field edge_tls_field[] = {
 	{ "certificates", EDGE_AT(certificates), .type = &conf_path },
 	{ "min_version", EDGE_AT(tls_min), .type = &tls_type, .unless = "1.2" },
+	{ "kernel", EDGE_AT(kernel_tls), .type = &conf_choice, .words = kernel_tls_words, .unless = "auto" },
 	{ "client", EDGE_AT(client), .shape = CONF_STRUCT, .schema = &client_cert_schema },
 	{ 0 },
 };
@@ -306,8 +309,9 @@ static void edge_check(struct conf *c, const void *object)
 {
 	const struct edge_conf *e = object;
 
-	if (!*e->certificates && conf_where(c, &e->tls_min))
-		conf_fault_at(c, &e->tls_min, e, "tls needs 'certificates': a directory of NAME.pem files, each with its key");
+	if (!*e->certificates && (conf_where(c, &e->tls_min) || conf_where(c, &e->kernel_tls)))
+		conf_fault_at(c, conf_where(c, &e->tls_min) ? (const void *)&e->tls_min : &e->kernel_tls, e,
+			      "tls needs 'certificates': a directory of NAME.pem files, each with its key");
 	else if (conf_where(c, &e->client) && !*e->client.ca)
 		conf_fault_at(c, &e->client, e, "client has no 'ca': a file of CAs whose certificates are taken, or a directory of NAME.pem files");
 	else if (!*e->certificates && conf_where(c, &e->client))

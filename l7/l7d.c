@@ -29,6 +29,7 @@
 #include "l7/l7d.h"
 #include "l7/object/object_server.h"
 #include "l7/privilege.h"
+#include "l7/tls/ktls.h"
 
 #define LOG_FLUSH_MS 200
 #define DRAIN_LOOK_MS 50
@@ -245,6 +246,16 @@ static void apply_handoff(struct l7d *d, const struct pop *pop)
 	free(link);
 }
 
+/* Asked only where it would be used: the answer may load a module. */
+static void look_for_ktls(const struct pop *pop)
+{
+	uint32_t i;
+
+	for (i = 0; i < pop->l7.n_edges && pop->l7.store.enabled; i++)
+		if (pop->l7.edge[i].tls && pop->l7.edge[i].kernel_tls == KERNEL_TLS_AUTO)
+			ktls_look();
+}
+
 /* 0, or the reason is in d->alarm and what was in force stays. */
 static int install(struct l7d *d, const struct pop *pop, uint64_t index)
 {
@@ -259,6 +270,7 @@ static int install(struct l7d *d, const struct pop *pop, uint64_t index)
 	snapshot_unref(d->snapshot);
 	d->snapshot = s;
 	apply_handoff(d, pop);
+	look_for_ktls(pop);
 	for (i = 0; i < d->n_workers; i++)
 		worker_call(d->worker[i], take_snapshot, snapshot_ref(s));
 	l7_checks_set(d->checks, s);

@@ -14,6 +14,7 @@
 #include "l7/row/rows.h"
 #include "l7/secret.h"
 #include "l7/tls/cert_rules.h"
+#include "l7/tls/ktls.h"
 #include "l7/tls/tls.h"
 
 #define FLIGHTS_SHOWN 4096
@@ -73,6 +74,18 @@ static void collect_clients(struct l7d *d, struct metrics *m)
 	metric_sample(m, SUM(d, bytes_out), "direction", "sent", NULL);
 	metric_sample(m, SUM(d, spliced), "direction", "spliced", NULL);
 	metric_sample(m, SUM(d, spliced_in), "direction", "spliced_in", NULL);
+	metric_family(m, "baton_l7_kernel_tls", METRIC_GAUGE, "1: the kernel has TLS, and seals large answers from files.");
+	metric_sample(m, ktls_here(), NULL);
+	metric_family(m, "baton_l7_kernel_tls_connections_total", METRIC_COUNTER, "Connections for which the kernel seals: begun; denied: their suite is none of "
+		      "its; ended: its key could not be renewed.");
+	metric_sample(m, SUM(d, ktls_begun), "outcome", "begun", NULL);
+	metric_sample(m, SUM(d, ktls_denied), "outcome", "denied", NULL);
+	metric_sample(m, SUM(d, ktls_ended), "outcome", "ended", NULL);
+	metric_family(m, "baton_l7_kernel_tls_bytes_total", METRIC_COUNTER, "Bytes of bodies that the kernel sealed, without a copy.");
+	metric_sample(m, SUM(d, ktls_bytes), NULL);
+	metric_family(m, "baton_l7_kernel_tls_stayed_total", METRIC_COUNTER, "Requests that did not move their connection, since the kernel had sealed what TCP "
+		      "had no room for yet.");
+	metric_sample(m, SUM(d, ktls_stayed), NULL);
 	metric_family(m, "baton_l7_tunnels_total", METRIC_COUNTER, "Connections upgraded.");
 	metric_sample(m, SUM(d, tunnels), NULL);
 }

@@ -44,6 +44,9 @@ struct stats {
 	uint64_t timeouts_head, timeouts_idle, timeouts_body, timeouts_backend;
 	uint64_t h2_offences[H2_OFFENCES];	    /* HTTP/2 connections ended for what the client did */
 	uint64_t bytes_in, bytes_out, spliced, spliced_in;
+	/* TLS of the kernel (l7/tls/ktls.h): connections that began it, or could not; octets of bodies; answers after which the
+	 * connection ended because its key could not be renewed; requests whose connection could not move for it. */
+	uint64_t ktls_begun, ktls_denied, ktls_bytes, ktls_ended, ktls_stayed;
 	uint64_t tunnels;
 	uint64_t log_lost;
 	uint64_t active;			    /* requests now */

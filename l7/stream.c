@@ -3,13 +3,18 @@
 #include "l7/stream.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "l7/tls/ktls.h"
 #include "l7/tls/record.h"
 #include "l7/tls/tls.h"
+
+#define ALERT_WARNING 1
+#define ALERT_CLOSE_NOTIFY 0
 
 static void stop_reading(struct stream *s)
 {
@@ -29,6 +34,7 @@ static void failed(struct stream *s, int error)
 /* 0, or an error has been noted. */
 static void open_records(struct stream *s)
 {
+	uint8_t alert[2];
 	int rc;
 
 	if (!tls_done(s->tls)) {
@@ -48,6 +54,8 @@ static void open_records(struct stream *s)
 		return;
 	rc = tls_open(s->tls, &s->raw, &s->in, STREAM_IN_MAX, &s->out); /* replies stand in the order of sealing */
 	stream_flush(s);
+	if (s->ktls && tls_owed_alert(s->tls, alert) && !ktls_alert(s->fd, alert[0], alert[1])) /* a courtesy: not tried again */
+		s->sent += sizeof(alert);
 	if (rc == -EPIPE)
 		s->eof = true;
 	else if (rc && rc != -EAGAIN)
@@ -144,6 +152,8 @@ void stream_close(struct stream *s)
 	s->fd = -1;
 	tls_free(s->tls);
 	s->tls = NULL;
+	free(s->ktls);
+	s->ktls = NULL;
 	buffer_free(&s->raw);
 	buffer_free(&s->in);
 	buffer_free(&s->out);
@@ -214,7 +224,7 @@ int stream_put(struct stream *s, const void *p, size_t n)
 {
 	int rc;
 
-	if (s->tls)
+	if (s->tls && !s->ktls)
 		rc = tls_seal(s->tls, p, n, &s->out, STREAM_OUT_MAX);
 	else
 		rc = buffer_put(&s->out, p, n, STREAM_OUT_MAX);
@@ -265,7 +275,7 @@ size_t stream_write(struct stream *s, const void *p, size_t n)
 
 	if (s->fd < 0)
 		return 0;
-	if (!s->tls || !n)
+	if (!s->tls || s->ktls || !n)
 		return write_plain(s, p, n);
 	while (done < n && !s->error) {
 		size_t k = n - done < RECORD_PLAIN_MAX ? n - done : RECORD_PLAIN_MAX;
@@ -282,4 +292,76 @@ size_t stream_write(struct stream *s, const void *p, size_t n)
 	if (!s->writing)
 		write_plain(s, "", 0);
 	return done;
+}
+
+/* --- Sealing in the kernel ------------------------------------------------------------------------------------ */
+
+bool stream_seal_below(struct stream *s)
+{
+	int err = -ENOMEM;
+
+	if (s->ktls)
+		return true;
+	s->ktls = calloc(1, sizeof(*s->ktls));
+	if (s->ktls)
+		err = tls_seal_below(s->tls, s->fd, s->sent, s->ktls);
+	if (!err) {
+		stats_inc(s->w->stats.ktls_begun);
+		return true;
+	}
+	stats_inc(s->w->stats.ktls_denied);
+	s->never_ktls = true;
+	free(s->ktls);
+	s->ktls = NULL;
+	return false;
+}
+
+bool stream_settled(const struct stream *s)
+{
+	return !s->ktls || (!s->out.data && ktls_settled(s->ktls, s->fd, tls_state(s->tls), s->sent));
+}
+
+int stream_tls_state(const struct stream *s, struct record_state *state)
+{
+	tls_export(s->tls, state);
+	return s->ktls ? ktls_records(s->fd, state, &state->write.seq) : 0;
+}
+
+bool stream_key_ends(const struct stream *s, uint64_t n)
+{
+	const struct record_state *state = tls_state(s->tls);
+	uint64_t records = state->write.seq;
+
+	if (state->version != 0x0304) /* 1.2 has no other key */
+		return false;
+	if (s->ktls && ktls_records(s->fd, state, &records))
+		return true;
+	return state->owes_update || records + n / RECORD_PLAIN_MAX >= RECORD_REKEY_AFTER / 2;
+}
+
+/* What the kernel has sealed is not in `out`: close_notify follows what is. */
+static bool say_closed(struct stream *s)
+{
+	int err = s->ktls->closed ? 0 : ktls_alert(s->fd, ALERT_WARNING, ALERT_CLOSE_NOTIFY);
+
+	if (err == -EAGAIN)
+		return false;
+	if (err)
+		failed(s, -err);
+	else if (!s->ktls->closed)
+		s->sent += 2;
+	s->ktls->closed = true;
+	return true;
+}
+
+bool stream_finish(struct stream *s)
+{
+	if (s->tls && !s->ktls && tls_done(s->tls))
+		tls_close_notify(s->tls, &s->out);
+	stream_flush(s);
+	if (s->error)
+		return true;
+	if (s->out.data)
+		return false;
+	return !s->ktls || (say_closed(s) && (s->error || stream_settled(s)));
 }

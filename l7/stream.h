@@ -18,6 +18,8 @@
 #define STREAM_OUT_MAX 262144 /* unsent bytes; who writes is told to wait long before */
 #define STREAM_OUT_HIGH 65536
 
+struct ktls;
+struct record_state;
 struct tls;
 
 struct stream {
@@ -28,6 +30,8 @@ struct stream {
 	bool eof;    /* the peer sent FIN, or close_notify */
 	int error;   /* errno of a socket that broke; EPROTO: of its TLS */
 	struct tls *tls; /* NULL: plain */
+	struct ktls *ktls; /* the kernel seals, and what is in `out` is plain; NULL: what is in `out` is sealed */
+	bool never_ktls;   /* it was tried: this connection's suite is none of the kernel's */
 	struct buffer raw; /* TLS: records that were not opened yet */
 	struct buffer in, out;
 	bool direct;       /* do not read: input() moves bytes by itself (splice) */
@@ -72,5 +76,18 @@ static inline void stream_flush_ahead(struct stream *s)
 	stream_flush(s);
 	s->ahead = false;
 }
+
+/* --- Sealing in the kernel (l7/tls/ktls.h) ---
+ * From now on, for life: true, if it is so.  `out` is empty. */
+bool stream_seal_below(struct stream *s);
+/* All that was given to the socket is in TCP's queue, and `out` is empty: the connection may move. */
+bool stream_settled(const struct stream *s);
+/* Of a settled one with TLS: what it is.  0 or -errno.  The caller wipes it. */
+int stream_tls_state(const struct stream *s, struct record_state *state);
+/* n octets more are to be said, and then nothing may be: a KeyUpdate is owed, or the key is nearly worn. */
+bool stream_key_ends(const struct stream *s, uint64_t n);
+
+/* The last that is said, close_notify.  True: all is in TCP's queue, which survives a close; or it is in vain (error).  False: ask again. */
+bool stream_finish(struct stream *s);
 
 #endif

@@ -65,19 +65,22 @@ static void put_history(const struct client *c, enum move_reason reason, uint8_t
 	out[28] = (uint8_t)reason;
 }
 
-/* What every letter of a connection has; `tls` and `history` are its memory. */
-static void describe(struct place *p, enum move_reason reason, struct move_letter *l, uint8_t tls[RECORD_STATE_LEN],
-		     uint8_t history[HISTORY_LEN])
+/* What every letter of a connection has; `tls` and `history` are its memory.  0, or -errno: it has nothing. */
+static int describe(struct place *p, enum move_reason reason, struct move_letter *l, uint8_t tls[RECORD_STATE_LEN],
+		    uint8_t history[HISTORY_LEN])
 {
 	struct client *c = p->client;
 	struct stream *s = &c->s;
 	const struct cert_fact *f = s->tls ? tls_certificate(s->tls) : NULL;
 	struct record_state state;
+	int err;
 
 	if (s->tls) {
-		tls_export(s->tls, &state);
+		err = stream_tls_state(s, &state);
 		record_state_put(&state, tls);
 		OPENSSL_cleanse(&state, sizeof(state));
+		if (err)
+			return err;
 		l->section[SECTION_TLS] = (struct move_bytes){ tls, RECORD_STATE_LEN };
 		l->section[SECTION_SNI] = (struct move_bytes){ (const uint8_t *)tls_server_name(s->tls),
 							       (uint32_t)strlen(tls_server_name(s->tls)) };
@@ -93,6 +96,7 @@ static void describe(struct place *p, enum move_reason reason, struct move_lette
 		(struct move_bytes){ buffer_head(&s->in) + c->head_n, (uint32_t)(buffer_len(&s->in) - c->head_n) };
 	put_history(c, reason, history);
 	l->section[SECTION_HISTORY] = (struct move_bytes){ history, HISTORY_LEN };
+	return 0;
 }
 
 int offer(struct place *p)
@@ -116,9 +120,10 @@ int offer(struct place *p)
 		return -ENOMEM;
 	tcp_move_put(&m->tcp, tcp);
 	l.section[SECTION_TCP] = (struct move_bytes){ tcp, (uint32_t)n };
-	describe(p, m->reason, &l, tls, history);
-	m->octets = (uint32_t)move_letter_len(&l);
-	err = carrier_send(p->h->carrier, p->s.to, &l);
+	err = describe(p, m->reason, &l, tls, history);
+	m->octets = err ? 0 : (uint32_t)move_letter_len(&l);
+	if (!err)
+		err = carrier_send(p->h->carrier, p->s.to, &l);
 	OPENSSL_cleanse(tls, sizeof(tls));
 	OPENSSL_cleanse(tcp, n);
 	free(tcp);
@@ -134,8 +139,9 @@ int offer_here(struct place *p, int to)
 				 .to_inc = p->h->host->inc, .serial = ++p->h->serial[0] };
 	int err;
 
-	describe(p, REASON_SAME_HOST, &l, tls, history);
-	err = carrier_local_send(to, &l, p->client->s.fd);
+	err = describe(p, REASON_SAME_HOST, &l, tls, history);
+	if (!err)
+		err = carrier_local_send(to, &l, p->client->s.fd);
 	OPENSSL_cleanse(tls, sizeof(tls));
 	return err;
 }

@@ -39,6 +39,12 @@ static bool is_own(const struct client *c)
 	       (m && m->family == AF_INET6 && IN6_ARE_ADDR_EQUAL(a6, &m->v6));
 }
 
+/* What the kernel seals (l7/tls/ktls.h) moves when all of it is TCP's; a program would seal once more. */
+static bool unsealed(const struct client *c, const struct app *app)
+{
+	return !c->s.ktls || (!app && stream_settled(&c->s));
+}
+
 static bool travels(const struct client *c)
 {
 	return !is_own(c) && !c->s.eof && !c->s.error && buffer_len(&c->s.raw) <= move_section_max(SECTION_RAW_IN) &&
@@ -70,7 +76,7 @@ static struct move_decision decide(struct client *c, size_t head_len, uint16_t h
 		.session = app || (h->carrier && host && carrier_takes(h->carrier, host)),
 		.way = app || !is_inside_ip(c, host) || rows_reach(h->host->rows, host),
 		.settled = app || !r || r->state == RECV_OWNED,
-		.socket_moves = travels(c),
+		.socket_moves = travels(c) && ((host == h->self && !app) || unsealed(c, app)),
 		.tls = c->secure,
 		.now_ms = monotonic_ms(),
 		.backoff_until_ms = h->backoff[host].until_ms,
@@ -193,6 +199,8 @@ static bool goes(struct client *c, size_t head_len, bool may_wait)
 	x->mode = (uint8_t)d.mode;
 	x->reason = (uint8_t)d.reason;
 	stats_inc(c->s.w->stats.move_reasons[d.reason]);
+	if (d.reason == REASON_SOCKET && c->s.ktls)
+		stats_inc(c->s.w->stats.ktls_stayed);
 	if (d.mode != MODE_HANDOFF || !place_for(c))
 		return false;
 	if (app)

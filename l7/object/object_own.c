@@ -69,6 +69,8 @@ static enum given send_file(struct exchange *x, int to, size_t *share)
 			return GIVEN_SOME;
 		}
 		x->owner->s.sent += (uint64_t)n;
+		if (x->owner->s.ktls)
+			stats_add(x->w->stats.ktls_bytes, n);
 		*share -= (size_t)n;
 		gave(x, (size_t)n);
 	}

@@ -4,21 +4,41 @@
  * socket, with the key and the sequence number that it has by then, whether they were made here or came with a moved
  * connection.  send() and sendfile() then take plain bytes.  Opening stays with l7/tls/record.h, which sees KeyUpdates and alerts.
  *
- *  1. What was sealed before must be in the socket: the caller's queue is empty when ktls_send() is called.
- *  2. From then on record_seal(), _key_update() and _close_notify() of that layer must not be used: ktls_close_notify().
- *  3. The kernel does not renew its key.  Who sends for so long that RECORD_REKEY_AFTER comes near (ktls_state), or is
- *     asked for a KeyUpdate, ends the connection after the answer; kernels before 6.14 cannot change a key.
- *  4. To move the connection on: ktls_state() says how many records were sealed; all that was given to send() is in
- *     the socket's queue, sealed, and travels as that.
+ *  1. What was sealed before must be in the socket: the caller's queue is empty when ktls_begin() is called.
+ *  2. From then on nobody else seals (record_seals_elsewhere), until the connection is another socket: a kernel does not
+ *     give a socket back.
+ *  3. The kernel does not renew its key (before 6.14 it cannot).  Who comes near RECORD_REKEY_AFTER (ktls_records), or is asked
+ *     for a KeyUpdate, ends the connection after the next answer, or moves it.
+ *  4. Records that the kernel has sealed may wait for room in TCP's queue, or for the rest of their bytes.  Nobody can read
+ *     those, a close drops them, and what moves a connection does not see them: only what is settled may move, or close.
+ *     Settled is exact: the bytes on the wire are those that were given, and what each record adds to them.
+ *       wire now - wire then == plain now - plain then + (records now - records then) * overhead
+ *     A record that is open has bytes that are given and not sealed; one that waits is counted and not on the wire: either
+ *     way the left side is the smaller.  What is settled remains so until something is sent.
+ *  5. The next sealer goes on from ktls_records() of what is settled.
  */
 #ifndef L7_TLS_KTLS_H
 #define L7_TLS_KTLS_H
 
 #include "l7/tls/record.h"
 
-/* 0.  -EOPNOTSUPP: this kernel, this suite, or a client that wants small records: seal with record_seal(). */
-int ktls_send(int fd, const struct record_state *s);
-int ktls_state(int fd, struct record_state *s); /* sets s->write.seq */
-int ktls_close_notify(int fd);
+struct ktls {
+	uint64_t records, plain, wire; /* when it began */
+	uint8_t overhead;	       /* of a record */
+	bool closed;		       /* close_notify was said */
+};
+
+/* Asks the kernel once (it may load its module) and logs what it said; then ktls_here() is the answer. */
+void ktls_look(void);
+bool ktls_here(void);
+
+/* 0.  -EOPNOTSUPP: this kernel, this suite, or a client that wants small records: seal with record_seal().  `plain`: octets
+ * that the socket has taken so far, by the caller's count. */
+int ktls_begin(int fd, const struct record_state *s, uint64_t plain, struct ktls *k);
+int ktls_records(int fd, const struct record_state *s, uint64_t *records); /* that were sealed with the key: write.seq as it is now */
+int ktls_alert(int fd, uint8_t level, uint8_t name); /* two octets given; -EAGAIN */
+
+bool ktls_settled(const struct ktls *k, int fd, const struct record_state *s, uint64_t plain);
+bool ktls_whole(const struct ktls *k, uint64_t records, uint64_t plain, uint64_t wire); /* rule 4 */
 
 #endif

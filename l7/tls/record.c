@@ -39,7 +39,10 @@ struct record_layer {
 	struct record_state s;
 	struct record_context reading, writing;
 	struct record_suite suite;
-	bool owes_update, owes_warning; /* within record_open: one answer for all that one call found */
+	bool owes_warning; /* within record_open, as s.owes_update: one answer for all that one call found */
+	bool elsewhere;	   /* the kernel seals */
+	bool owes_alert;   /* ... and this is what it is to say: */
+	uint8_t alert[2];
 };
 
 static bool is_13(const struct record_layer *r)
@@ -194,6 +197,11 @@ static int send_alert(struct record_layer *r, enum level level, enum alert alert
 		return 0;
 	if (level == FATAL || alert == CLOSE_NOTIFY)
 		r->s.write_closed = true;
+	if (r->elsewhere) {
+		memcpy(r->alert, body, sizeof(body));
+		r->owes_alert = true;
+		return 0;
+	}
 	return seal_into(r, CONTENT_ALERT, body, sizeof(body), to);
 }
 
@@ -209,8 +217,25 @@ static int fail(struct record_layer *r, enum alert alert, int err, struct buffer
 	return err;
 }
 
+void record_seals_elsewhere(struct record_layer *r)
+{
+	r->elsewhere = true;
+}
+
+bool record_owed_alert(struct record_layer *r, uint8_t alert[2])
+{
+	bool owed = r->owes_alert;
+
+	if (owed)
+		memcpy(alert, r->alert, sizeof(r->alert));
+	r->owes_alert = false;
+	return owed;
+}
+
 int record_close_notify(struct record_layer *r, struct buffer *raw)
 {
+	if (r->elsewhere)
+		return -EPIPE;
 	return send_alert(r, WARNING, CLOSE_NOTIFY, raw);
 }
 
@@ -237,9 +262,10 @@ int record_key_update(struct record_layer *r, bool request, struct buffer *raw)
 
 	if (!is_13(r))
 		return -EOPNOTSUPP;
-	if (r->s.write_closed)
+	if (r->s.write_closed || r->elsewhere)
 		return -EPIPE;
 	err = seal_into(r, CONTENT_HANDSHAKE, body, sizeof(body), raw);
+	r->s.owes_update = false;
 	return err ? err : next_key(r, &r->s.write, &r->writing);
 }
 
@@ -252,7 +278,7 @@ static size_t records_of(const struct record_layer *r, size_t n)
 
 static bool rekey_is_due(const struct record_layer *r, size_t records)
 {
-	return is_13(r) && r->s.write.seq + records > RECORD_REKEY_AFTER && r->s.write.seq;
+	return is_13(r) && (r->s.owes_update || (r->s.write.seq + records > RECORD_REKEY_AFTER && r->s.write.seq));
 }
 
 size_t record_sealed_len(const struct record_layer *r, size_t n)
@@ -279,7 +305,7 @@ int record_seal(struct record_layer *r, const void *plain, size_t n, struct buff
 	uint8_t *out;
 	int err;
 
-	if (r->s.write_closed)
+	if (r->s.write_closed || r->elsewhere)
 		return -EPIPE;
 	if (need > raw_max || buffer_len(raw) > raw_max - need)
 		return -ENOBUFS;
@@ -330,7 +356,7 @@ static int on_key_update(struct record_layer *r, uint8_t request, size_t behind,
 	if (request > 1)
 		return fail(r, ILLEGAL_PARAMETER, -EPROTO, reply);
 	err = next_key(r, &r->s.read, &r->reading);
-	r->owes_update |= request;
+	r->s.owes_update |= request;
 	return err ? fail(r, INTERNAL_ERROR, err, reply) : 0;
 }
 
@@ -502,11 +528,11 @@ static int answer(struct record_layer *r, struct buffer *reply)
 {
 	int err = 0;
 
-	if (r->owes_update && !r->s.write_closed)
+	if (r->s.owes_update && !r->s.write_closed && !r->elsewhere)
 		err = record_key_update(r, false, reply);
 	if (r->owes_warning && !err)
 		err = send_alert(r, WARNING, NO_RENEGOTIATION, reply);
-	r->owes_update = r->owes_warning = false;
+	r->owes_warning = false;
 	return err ? fail(r, INTERNAL_ERROR, err, reply) : 0;
 }
 
@@ -533,6 +559,7 @@ static bool is_state(const struct record_state *s, const struct record_suite *su
 	bool mid = s->head_len == sizeof(s->head);
 
 	return suite && s->cipher == suite->cipher && s->secret_len == (s->version == 0x0304 ? suite->secret_len : 0) &&
+	       (s->version == 0x0304 || !s->owes_update) &&
 	       s->plain_max >= 64 && s->plain_max <= RECORD_PLAIN_MAX && s->head_len <= sizeof(s->head) &&
 	       (mid ? s->body_left > 0 && s->body_left <= MESSAGE_MAX : s->body_left == 0) &&
 	       (!mid || s->head[0] != KEY_UPDATE || s->body_left == 1) && s->nuisances <= RECORD_NUISANCE_MAX + 1 &&

@@ -55,6 +55,7 @@ struct record_state {
 	bool read_closed;	/* close_notify or an alert came: nothing more is opened */
 	bool write_closed;	/* close_notify or an alert was sealed: nothing more is sealed */
 	bool failed;		/* the connection is lost: what was refused was answered by an alert */
+	bool owes_update;	/* the peer asked for a KeyUpdate (RFC 8446 section 4.6.3): said before anything else is sealed */
 	uint8_t head[4];	/* a handshake message's header that a record ended in, head_len bytes of it */
 	uint8_t head_len;
 	uint32_t body_left;	/* bytes of that message's body still to come */
@@ -103,6 +104,13 @@ void record_export(const struct record_layer *r, struct record_state *state);	/*
 void record_free(struct record_layer *r);					/* wipes; NULL allowed */
 void record_thread_end(void); /* the calling thread's cipher contexts; before it ends */
 const struct record_state *record_peek(const struct record_layer *r);
+/*
+ * From here on the kernel seals (l7/tls/ktls.h), with this key, and this layer opens only: record_seal, _key_update and
+ * _close_notify are -EPIPE, `reply` gets nothing.  A KeyUpdate that is asked for is owed until the connection lives elsewhere: an
+ * export with write.seq as the kernel has it.  Alerts are the caller's to send: record_owed_alert() gives each once, level and name.
+ */
+void record_seals_elsewhere(struct record_layer *r);
+bool record_owed_alert(struct record_layer *r, uint8_t alert[2]);
 
 /* --- Records -------------------------------------------------------------------------------------------
  *
@@ -132,7 +140,7 @@ int record_key_update(struct record_layer *r, bool request, struct buffer *raw);
 
 /* --- The state as bytes (big-endian), as it travels in a move ---------------------------------------------
  *
- *   0 u8 format 1 | 1 u8 flags (1 client, 2 read_closed, 4 write_closed, 8 failed) | 2 be16 version | 4 be16 suite
+ *   0 u8 format 1 | 1 u8 flags (1 client, 2 read_closed, 4 write_closed, 8 failed, 16 owes_update) | 2 be16 version | 4 be16 suite
  *   6 u8 cipher | 7 u8 secret_len | 8 be16 nuisances | 10 be16 repaid | 12 u8 head_len | 13 u8 zero
  *   14 be16 plain_max | 16 [4] head
  *   20 be32 body_left | 24 read direction | 124 write direction

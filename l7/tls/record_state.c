@@ -10,7 +10,7 @@
 #define WRITE_AT 124
 #define DIRECTION_LEN 100
 
-enum flags { FLAG_CLIENT = 1, FLAG_READ_CLOSED = 2, FLAG_WRITE_CLOSED = 4, FLAG_FAILED = 8, FLAGS_ALL = 15 };
+enum flags { FLAG_CLIENT = 1, FLAG_READ_CLOSED = 2, FLAG_WRITE_CLOSED = 4, FLAG_FAILED = 8, FLAG_OWES_UPDATE = 16, FLAGS_ALL = 31 };
 
 _Static_assert(WRITE_AT == READ_AT + DIRECTION_LEN && RECORD_STATE_LEN == WRITE_AT + DIRECTION_LEN, "as documented");
 _Static_assert(DIRECTION_LEN == 8 + RECORD_SECRET_MAX + RECORD_KEY_MAX + RECORD_IV_MAX, "as documented");
@@ -53,7 +53,7 @@ void record_state_put(const struct record_state *s, uint8_t out[RECORD_STATE_LEN
 	memset(out, 0, READ_AT);
 	out[0] = RECORD_STATE_FORMAT;
 	out[1] = (uint8_t)((s->client ? FLAG_CLIENT : 0) | (s->read_closed ? FLAG_READ_CLOSED : 0) |
-			   (s->write_closed ? FLAG_WRITE_CLOSED : 0) | (s->failed ? FLAG_FAILED : 0));
+			   (s->write_closed ? FLAG_WRITE_CLOSED : 0) | (s->failed ? FLAG_FAILED : 0) | (s->owes_update ? FLAG_OWES_UPDATE : 0));
 	put_be(out + 2, s->version, 2);
 	put_be(out + 4, s->suite, 2);
 	out[6] = s->cipher;
@@ -85,6 +85,7 @@ int record_state_get(const uint8_t *p, size_t len, struct record_state *s)
 		.read_closed = p[1] & FLAG_READ_CLOSED,
 		.write_closed = p[1] & FLAG_WRITE_CLOSED,
 		.failed = p[1] & FLAG_FAILED,
+		.owes_update = p[1] & FLAG_OWES_UPDATE,
 		.head_len = p[12],
 		.body_left = (uint32_t)get_be(p + 20, 4),
 		.nuisances = (uint16_t)get_be(p + 8, 2),

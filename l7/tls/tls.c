@@ -14,6 +14,7 @@
 
 #include "l7/hash.h"
 #include "l7/tls/cert_rules.h"
+#include "l7/tls/ktls.h"
 #include "l7/tls/pem_files.h"
 #include "l7/tls/record.h"
 #include "l7/tls/ticket.h"
@@ -463,6 +464,25 @@ int tls_seal(struct tls *t, const void *p, size_t n, struct buffer *out, size_t 
 int tls_close_notify(struct tls *t, struct buffer *out)
 {
 	return record_close_notify(t->layer, out);
+}
+
+int tls_seal_below(struct tls *t, int fd, uint64_t plain, struct ktls *k)
+{
+	int err = ktls_begin(fd, record_peek(t->layer), plain, k);
+
+	if (!err)
+		record_seals_elsewhere(t->layer);
+	return err;
+}
+
+const struct record_state *tls_state(const struct tls *t)
+{
+	return record_peek(t->layer);
+}
+
+bool tls_owed_alert(struct tls *t, uint8_t alert[2])
+{
+	return record_owed_alert(t->layer, alert);
 }
 
 void tls_export(const struct tls *t, struct record_state *state)

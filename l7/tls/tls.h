@@ -17,6 +17,7 @@
 #include "l7/tls/record.h"
 
 struct cert_rules; /* l7/tls/cert_rules.h */
+struct ktls;
 struct tls_client; /* l7/tls/tls_client.h */
 struct tls_context; /* of an edge: its certificates by name; immutable */
 struct tls;	    /* of a connection */
@@ -47,6 +48,11 @@ enum cert_outcome tls_refused(const struct tls *t);
 int tls_open(struct tls *t, struct buffer *raw, struct buffer *plain, size_t plain_max, struct buffer *reply);
 int tls_seal(struct tls *t, const void *p, size_t n, struct buffer *out, size_t out_max);
 int tls_close_notify(struct tls *t, struct buffer *out);
+/* The kernel seals from now on (l7/tls/ktls.h): as ktls_begin().  Then tls_state(), for what of ktls.h wants it, without write.seq; and
+ * what the kernel cannot say: a KeyUpdate that was asked for, an alert, once. */
+int tls_seal_below(struct tls *t, int fd, uint64_t plain, struct ktls *k);
+const struct record_state *tls_state(const struct tls *t);
+bool tls_owed_alert(struct tls *t, uint8_t alert[2]);
 
 /* A connection moves: what its TLS is once the handshake is done (the caller wipes it), and TLS made from that; NULL: it
  * is no state of ours.  The certificate is its TLS's from then on, and is freed with NULL too. */

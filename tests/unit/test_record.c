@@ -439,6 +439,53 @@ static void key_is_renewed_in_time(void **state)
 	disconnect_pair(&p);
 }
 
+/* The kernel seals: nothing is sealed here, and what would have been said waits; a KeyUpdate until the connection lives elsewhere. */
+static void sealed_elsewhere(void **state)
+{
+	struct buffer plain = { NULL };
+	uint8_t alert[2];
+	struct pair p;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < 4; i++) {
+		bool is_13 = suites[i].version == TLS1_3_VERSION;
+
+		connect_pair(&p, &suites[i], false, NULL, NULL);
+		we_send(&p, 100, 1);
+		record_seals_elsewhere(p.r);
+		assert_int_equal(record_seal(p.r, "x", 1, &p.out, ROOM), -EPIPE);
+		assert_int_equal(record_close_notify(p.r, &p.out), -EPIPE);
+		assert_int_equal(record_key_update(p.r, false, &p.out), is_13 ? -EPIPE : -EOPNOTSUPP);
+		peer_sends(&p, 3000, 2, 100, false);
+		if (is_13) {
+			SSL_key_update(p.peer, SSL_KEY_UPDATE_REQUESTED);
+			peer_sends(&p, 3000, 3, 100, false);
+			assert_int_equal(record_peek(p.r)->read.seq, 1);
+		}
+		assert_int_equal(buffer_len(&p.out), 0);
+		assert_int_equal(record_peek(p.r)->owes_update, is_13);
+		assert_false(record_owed_alert(p.r, alert));
+		move(&p); /* elsewhere: it is said first, once, and the key is another then (we_send checks the length, the peer the rest) */
+		we_send(&p, 100, 4);
+		assert_int_equal(record_peek(p.r)->write.seq, is_13 ? 1 : 3);
+		assert_false(record_peek(p.r)->owes_update);
+		peer_sends(&p, 100, 5, 100, true);
+		we_send(&p, 40000, 6);
+		/* What ends the connection is the caller's to say, once. */
+		record_seals_elsewhere(p.r);
+		assert_int_equal(SSL_write(p.peer, "hello", 5), 5);
+		bio_to_buffer(p.from_peer, &p.raw);
+		p.raw.data[p.raw.end - 1] ^= 1;
+		assert_int_equal(record_open(p.r, &p.raw, &plain, ROOM, &p.out), -EBADMSG);
+		assert_int_equal(buffer_len(&p.out), 0);
+		assert_true(record_owed_alert(p.r, alert));
+		assert_true(alert[0] == 2 && alert[1] == 20);
+		assert_false(record_owed_alert(p.r, alert));
+		disconnect_pair(&p);
+	}
+}
+
 /* Each byte of a record is a place to move at; a wrong byte anywhere is refused and said so. */
 static void at_every_byte(void **state)
 {
@@ -1116,7 +1163,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(buffers),	     cmocka_unit_test(every_suite),
-		cmocka_unit_test(key_updates),	     cmocka_unit_test(key_is_renewed_in_time),
+		cmocka_unit_test(key_updates),	     cmocka_unit_test(key_is_renewed_in_time), cmocka_unit_test(sealed_elsewhere),
 		cmocka_unit_test(at_every_byte),     cmocka_unit_test(small_rooms),
 		cmocka_unit_test(what_is_refused),   cmocka_unit_test(floods),
 		cmocka_unit_test(alerts_and_ends),   cmocka_unit_test(renegotiation),
