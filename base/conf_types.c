@@ -69,7 +69,9 @@ static bool bounded_text(struct conf *c, const struct conf_node *n, const struct
 
 static bool text_read(struct conf *c, const struct conf_node *n, const struct conf_field *f, void *at)
 {
-	const char *w = conf_word(c, n, f, "text");
+	/* "" is a text where none is too short; nothing at all is a word that was forgotten. */
+	bool empty = n->kind == NODE_WORD && n->quoted && !*n->word && !f->min;
+	const char *w = empty ? "" : conf_word(c, n, f, "text");
 
 	return w && bounded_text(c, n, f, w, at);
 }
