@@ -37,7 +37,7 @@ void demo_print_table(const struct demo *d, const struct outcome *o, unsigned n_
 		printf("%-34s %12llu\n", "answers by the host of the client", (unsigned long long)o->answers[ANSWER_HERE]);
 		printf("%-34s %12llu\n", "connections handed off", (unsigned long long)o->answers[ANSWER_GIVEN]);
 		printf("%-34s %12llu\n", "hand-offs refused, so proxied", (unsigned long long)o->answers[ANSWER_RESUMED]);
-		printf("%-34s %12llu\n", "lost in a hand-off, or reset after", (unsigned long long)(o->answers[ANSWER_LOST] + o->answers[ANSWER_RESET]));
+		printf("%-34s %12llu\n", "lost in a hand-off, or reset after", (unsigned long long)o->answers[ANSWER_LOST] + (unsigned long long)o->answers[ANSWER_RESET]);
 		printf("%-34s %11.2f%%\n", "answers straight from their host", 100 * demo_direct_share(o->answers));
 	}
 	printf("\n");

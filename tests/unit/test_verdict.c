@@ -210,7 +210,7 @@ static void with_packets(struct verdict_facts *f)
 }
 
 /* Calls back for every list of one to three distinct hosts of 1..n. */
-static void each_triple(int n, void (*visit)(const struct triple *t, void *ctx), void *ctx)
+static void each_triple(uint16_t n, void (*visit)(const struct triple *t, void *ctx), void *ctx)
 {
 	uint16_t a, b, c;
 
