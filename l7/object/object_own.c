@@ -163,7 +163,7 @@ bool object_own_take(struct exchange *x, struct object_plan *plan)
 	o = malloc(sizeof(*o));
 	if (!o)
 		return false;
-	*o = (struct object_own){ .here = x->w->objects,  };
+	*o = (struct object_own){ .here = x->w->objects };
 	if (!look(x, o, plan)) {
 		object_own_free(o);
 		return false;

@@ -187,7 +187,7 @@ bool ktls_whole(const struct ktls *k, uint64_t records, uint64_t plain, uint64_t
 
 bool ktls_settled(const struct ktls *k, int fd, const struct record_state *s, uint64_t plain)
 {
-	uint64_t wire, records;
+	uint64_t wire = 0, records = 0;
 
 	return !ktls_records(fd, s, &records) && !position(fd, &wire) && ktls_whole(k, records, plain, wire);
 }

@@ -216,7 +216,9 @@ static void each_triple(uint16_t n, void (*visit)(const struct triple *t, void *
 
 	for (a = 1; a <= n; a++) {
 		for (b = 0; b <= n; b++) {
-			for (c = 0; c <= (b ? n : 0); c++) {
+			const uint16_t last = b ? n : 0;
+
+			for (c = 0; c <= last; c++) {
 				struct triple t = { { a, b, c } };
 
 				if (b != a && c != a && (!c || c != b))
