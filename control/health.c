@@ -213,21 +213,36 @@ static void judge_sick(struct control *c, struct verdicts *v, uint64_t serving)
 			    "of the weight would serve", held, last, pop->policy.floor_percent);
 }
 
+/*
+ * A common cause shows at one host up to an interval of its checks later than at another: the sick wait for each other so long,
+ * else the first of a burst would be moved before there is one.
+ */
+static uint64_t sick_wait_ms(const struct pop *pop)
+{
+	uint32_t longest = 0, i, k;
+
+	for (i = 0; i < pop->n_vips; i++)
+		for (k = 0; k < pop->vip[i].n_checks; k++)
+			if (pop->vip[i].check[k].interval_ms > longest)
+				longest = pop->vip[i].check[k].interval_ms;
+	return (uint64_t)pop->policy.batch_ms + longest;
+}
+
 static void judge_downs(struct control *c, struct verdicts *v)
 {
 	const struct pop *pop = c->state.view.pop;
 	uint64_t serving = weight_serving(&c->state);
-	bool due = false;
+	bool dead_due = false, sick_due = false;
 	uint32_t i;
 
 	for (i = 0; i < pop->n_hosts; i++) {
 		const struct control_host *h = &c->host[pop->host[i].id];
+		uint64_t ms = h->down_ms ? c->now_ms - h->down_ms : 0;
 
-		due |= h->down_ms && c->now_ms - h->down_ms >= pop->policy.batch_ms;
+		dead_due |= ms >= pop->policy.batch_ms && h->observed == HEALTH_DEAD;
+		sick_due |= ms >= sick_wait_ms(pop) && h->observed == HEALTH_SICK;
 	}
-	if (!due)
-		return;
-	for (i = 0; i < pop->n_hosts; i++) {
+	for (i = 0; (dead_due || sick_due) && i < pop->n_hosts; i++) {
 		const struct host_conf *h = &pop->host[i];
 
 		if (c->host[h->id].observed != HEALTH_DEAD || c->state.view.host_health[h->id] == HEALTH_DEAD)
@@ -236,7 +251,8 @@ static void judge_downs(struct control *c, struct verdicts *v)
 			serving -= h->weight;
 		decide(v, h, HEALTH_DEAD, c->host[h->id].why);
 	}
-	judge_sick(c, v, serving);
+	if (sick_due)
+		judge_sick(c, v, serving);
 }
 
 static void judge_ups(struct control *c, struct verdicts *v)

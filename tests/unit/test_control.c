@@ -18,6 +18,7 @@
 #define SWITCHES 2
 #define HOSTS 4
 #define LOG_MAX 2000
+#define CHECKED 1000 /* ms: the default interval of checks, which the sick wait for each other */
 
 static const char pop_text[] =
 	"pop: {name: sim, buckets: 64, hash_seed: 0x1badcafe}\n"
@@ -593,7 +594,7 @@ static void test_sick_keeps_its_history(void **state)
 	s->host[4].via[1] = s->host[4].via[2] = s->host[4].via[3] = 1;
 	advance(s, 2800);
 	assert_int_equal(owned(s, 4), 16);
-	advance(s, 600);
+	advance(s, 600 + CHECKED);
 	assert_int_equal(s->c.state.view.host_health[4], HEALTH_SICK);
 	assert_int_equal(owned(s, 4), 0);
 	assert_int_equal(table_sheltered(&s->c.state.table, 4), 16);
@@ -605,8 +606,10 @@ static void test_burst_locks_and_floor_holds(void **state)
 	struct sim *s = raise_pop();
 
 	(void)state;
-	s->host[1].ok = s->host[2].ok = false;
-	advance(s, 1000);
+	s->host[1].ok = false;
+	advance(s, CHECKED - 100); /* the same cause, seen by the second host's checks nearly an interval later */
+	s->host[2].ok = false;
+	advance(s, 2 * CHECKED);
 	assert_true(alarmed(s, "burst"));
 	assert_int_equal(owned(s, 1) + owned(s, 2), 32);
 	s->host[2].ok = true; /* one alone is believed */
@@ -614,10 +617,10 @@ static void test_burst_locks_and_floor_holds(void **state)
 	assert_false(alarmed(s, "burst"));
 	assert_int_equal(owned(s, 1), 0);
 	s->host[2].ok = false;
-	advance(s, 500);
+	advance(s, 500 + CHECKED);
 	assert_int_equal(s->c.state.view.host_health[2], HEALTH_SICK);
 	s->host[3].ok = false; /* the floor of 50 % is reached */
-	advance(s, 1000);
+	advance(s, 500 + CHECKED);
 	assert_true(alarmed(s, "floor"));
 	assert_int_equal(owned(s, 3), 32);
 	assert_false(order(s, COMMAND_DRAIN, OBJECT_HOST, 4, false));
@@ -667,7 +670,7 @@ static void test_flapping_backs_off(void **state)
 		uint64_t from;
 
 		s->host[1].ok = false;
-		advance(s, 500);
+		advance(s, 500 + CHECKED);
 		assert_int_equal(s->c.state.view.host_health[1], HEALTH_SICK);
 		s->host[1].ok = true;
 		for (from = s->now; s->c.state.view.host_health[1] != HEALTH_UP && s->now - from < 60000;)
@@ -931,7 +934,7 @@ static void test_elsewhere_sickens_alone(void **state)
 
 	(void)state;
 	s->host[4].ok = s->host[3].ok = false; /* of two with weight it would be a burst */
-	advance(s, 1000);
+	advance(s, 500 + CHECKED);
 	assert_false(alarmed(s, "burst"));
 	assert_int_equal(s->c.state.view.host_health[4], HEALTH_SICK);
 	assert_int_equal(s->c.state.view.host_health[3], HEALTH_SICK);
