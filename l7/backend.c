@@ -170,8 +170,16 @@ static void conn_room(struct stream *s)
 		}
 		return;
 	}
-	if (c->x)
-		c->x->front->pull(c->x);
+	if (!c->x)
+		return;
+	if (s->error) { /* its end was met by writing, and may stand behind an answer */
+		if (c->x->state == EXCHANGE_TUNNEL) {
+			exchange_input(c->x);
+			return;
+		}
+		exchange_unread(c->x);
+	}
+	c->x->front->pull(c->x);
 }
 
 /* PROXY protocol, version 2: 16 bytes, then the addresses. */
