@@ -150,7 +150,7 @@ ALL = for s in $(1); do $(AGAIN) $$s || echo $$s >> $(RESULTS)/late; done;
 .PHONY: help deps check check-vm check-beside unit golden model bpf vm netns l7 fuzz-short fuzz san fuzz-build tests-build demo vm-long check-kasan bench-l4 bench-kmod bench-http bench-handoff handoff-long
 help:
 	@echo 'sudo make demo    install what is missing, build, raise a POP, drain all of it under load (4 minutes)'
-	@echo 'sudo make check   install what is missing, build, run every test (15 minutes)'
+	@echo 'sudo make check   install what is missing, build, run the tests (16 minutes)'
 	@echo
 	@echo 'make              build the daemons and the command into build/'
 	@echo 'make unit         tests that need no root        make golden      texts in, messages out'

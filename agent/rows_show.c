@@ -106,6 +106,8 @@ json_t *host_row_of(struct host *h, const struct view *v, const struct flow *f, 
 		return NULL;
 	if (row_lives(&row, now) && row.state == ROW_HOLD)
 		snprintf(decision, len, "hold: its connection is being moved");
+	else if (row_lives(&row, now) && row.state == ROW_ENDED)
+		snprintf(decision, len, "ended: its connection has ended here a moment ago; what comes late is dropped");
 	else if (row_lives(&row, now) && row.owner != h->self)
 		snprintf(decision, len, "row: on to host %s%s", host_name(v, row.owner), row.state == ROW_CLOSING ? " (closing)" : "");
 	return row_json(v, f, &row, now);

@@ -163,6 +163,8 @@ static void decide(struct verdicts *v, const struct host_conf *h, enum health to
 		 why[0] ? ": " : "", why);
 }
 
+#define SICK_WAIT_MAX_MS 2000
+
 static bool in_service(const struct control *c, uint16_t id)
 {
 	return c->state.view.host_admin[id] == ADMIN_IN && c->state.view.host_health[id] == HEALTH_UP;
@@ -215,7 +217,8 @@ static void judge_sick(struct control *c, struct verdicts *v, uint64_t serving)
 
 /*
  * A common cause shows at one host up to an interval of its checks later than at another: the sick wait for each other so long,
- * else the first of a burst would be moved before there is one.
+ * else the first of a burst would be moved before there is one.  But not for checks that are made seldom: meanwhile the sick
+ * would be given new connections.
  */
 static uint64_t sick_wait_ms(const struct pop *pop)
 {
@@ -225,7 +228,7 @@ static uint64_t sick_wait_ms(const struct pop *pop)
 		for (k = 0; k < pop->vip[i].n_checks; k++)
 			if (pop->vip[i].check[k].interval_ms > longest)
 				longest = pop->vip[i].check[k].interval_ms;
-	return (uint64_t)pop->policy.batch_ms + longest;
+	return (uint64_t)pop->policy.batch_ms + (longest < SICK_WAIT_MAX_MS ? longest : SICK_WAIT_MAX_MS);
 }
 
 static void judge_downs(struct control *c, struct verdicts *v)

@@ -459,8 +459,7 @@ static uint64_t tap_dropped(const struct rows *r)
 static int count_one(void *ctx, const struct flow *f, const struct row *row)
 {
 	(void)f;
-	(void)row;
-	++*(uint64_t *)ctx;
+	*(uint64_t *)ctx += row->state != ROW_ENDED; /* which is nobody's elsewhere */
 	return 0;
 }
 

@@ -35,19 +35,20 @@ static int take_oif(const struct nlmsghdr *nlh, void *ifindex)
 	return MNL_CB_STOP;
 }
 
-/* The device by which the kernel would send there; 0: none. */
-static uint32_t route_to(const struct address *a)
+/* The device by which the kernel would send there; *ifindex 0: none.  -1: it cannot be asked now. */
+static int route_to(const struct address *a, uint32_t *ifindex)
 {
 	char buf[1024] = { 0 };
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
 	struct rtmsg *rt = mnl_nlmsg_put_extra_header(nlh, sizeof(*rt));
 	struct mnl_socket *nl = mnl_socket_open(NETLINK_ROUTE);
 	size_t len = a->family == AF_INET ? 4 : 16;
-	uint32_t ifindex = 0;
+	int err = -1;
 	ssize_t n;
 
+	*ifindex = 0;
 	if (!nl)
-		return 0;
+		return -1;
 	nlh->nlmsg_type = RTM_GETROUTE;
 	nlh->nlmsg_flags = NLM_F_REQUEST;
 	rt->rtm_family = (unsigned char)a->family;
@@ -55,11 +56,12 @@ static uint32_t route_to(const struct address *a)
 	mnl_attr_put(nlh, RTA_DST, len, &a->v6);
 	if (!mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) && mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) > 0) {
 		n = mnl_socket_recvfrom(nl, buf, sizeof(buf));
-		if (n > 0)
-			(void)mnl_cb_run(buf, (size_t)n, 0, 0, take_oif, &ifindex);
+		/* "No route" is an answer, too; it comes as one of several errors. */
+		if (n > 0 && (mnl_cb_run(buf, (size_t)n, 0, 0, take_oif, ifindex) >= 0 || (errno != ENOBUFS && errno != ENOMEM)))
+			err = 0;
 	}
 	mnl_socket_close(nl);
-	return ifindex;
+	return err;
 }
 
 static uint16_t mtu_of(const struct rows *r, const char *ifname)
@@ -105,10 +107,10 @@ static int put_from(struct rows *r, const __be32 addr[4], const struct address *
 	return bpf_map_update_elem(bpf_map__fd(r->skel->maps.flow_from), &from, &host, BPF_ANY);
 }
 
-static int put_peer(struct rows *r, const struct rows_peer *peer, uint32_t way, char device[IF_NAMESIZE])
+static int put_peer(struct rows *r, const struct rows_peer *peer, struct rows_way *way, char device[IF_NAMESIZE])
 {
 	const struct address *self = self_for(&r->peers, peer);
-	struct flow_peer p = { .family = family_of(&peer->address), .ifindex = way, .mtu = MTU_MIN };
+	struct flow_peer p = { .family = family_of(&peer->address), .ifindex = way->ifindex };
 	uint32_t host = peer->host;
 	int err;
 
@@ -117,8 +119,10 @@ static int put_peer(struct rows *r, const struct rows_peer *peer, uint32_t way, 
 		return -EINVAL;
 	words_of(&peer->address, p.addr);
 	words_of(self, p.self);
+	/* A way that is gone for a while makes nobody's packets smaller. */
 	if (p.ifindex && if_indextoname(p.ifindex, device))
-		p.mtu = mtu_of(r, device);
+		way->mtu = mtu_of(r, device);
+	p.mtu = way->mtu ? way->mtu : MTU_MIN;
 	err = bpf_map_update_elem(bpf_map__fd(r->skel->maps.flow_peers), &host, &p, BPF_ANY);
 	return err ? err : put_from(r, p.addr, self, host);
 }
@@ -201,17 +205,19 @@ static int install(struct rows *r)
 	for (i = 0; i < p->n_self && p->n && !err; i++)
 		err = put_from(r, NULL, &p->self[i], HOST_ID_MAX + 1);
 	for (i = 0; i < p->n; i++) {
+		uint32_t ifindex;
 		unsigned room;
 
-		p->way[i] = route_to(&p->peer[i].address);
-		one = put_peer(r, &p->peer[i], p->way[i], device);
+		if (!route_to(&p->peer[i].address, &ifindex))
+			p->way[i].ifindex = ifindex;
+		one = put_peer(r, &p->peer[i], &p->way[i], device);
 		err = err ? err : one;
-		if (one || !device[0])
+		if (one || !p->way[i].mtu)
 			continue;
-		room = mtu_of(r, device) - FLOW_OUTER(family_of(&p->peer[i].address));
+		room = p->way[i].mtu - FLOW_OUTER(family_of(&p->peer[i].address));
 		mss4 = room - 40 < mss4 ? room - 40 : mss4;
 		mss6 = room - 60 < mss6 ? room - 60 : mss6;
-		if (rows_is_link(r, device) || !add_device(p, device))
+		if (!device[0] || rows_is_link(r, device) || !add_device(p, device))
 			continue;
 		one = rows_hook_on(r, device);
 		err = err ? err : one;
@@ -244,7 +250,7 @@ int rows_set_peers(struct rows *r, const struct address *self, size_t n_self, co
 	struct peers *p = &r->peers;
 	struct address *self_copy = copy_of(self, n_self * sizeof(*self));
 	struct rows_peer *peer_copy = copy_of(peer, n * sizeof(*peer));
-	uint32_t *way = calloc(n ? n : 1, sizeof(*way));
+	struct rows_way *way = calloc(n ? n : 1, sizeof(*way));
 	size_t i;
 
 	if (!self_copy || !peer_copy || !way || n > FLOW_PEERS_MAX) {
@@ -292,8 +298,10 @@ static bool ways_changed(struct peers *p)
 	size_t i;
 
 	for (i = 0; i < LOOKS && i < p->n; i++) {
+		uint32_t ifindex;
+
 		p->looked = (p->looked + 1) % p->n;
-		if (route_to(&p->peer[p->looked].address) != p->way[p->looked])
+		if (!route_to(&p->peer[p->looked].address, &ifindex) && ifindex != p->way[p->looked].ifindex)
 			return true;
 	}
 	return false;

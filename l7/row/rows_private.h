@@ -25,7 +25,10 @@ struct peers {
 	char device[ROWS_LINKS_MAX][IF_NAMESIZE]; /* besides links: where peers' packets leave and arrive */
 	size_t n_devices;
 	uint64_t due_ms; /* everything anew */
-	uint32_t *way;	 /* of each peer: the device by which its packets leave; 0: none */
+	struct rows_way {
+		uint32_t ifindex; /* of the device by which its packets leave; 0: none */
+		uint16_t mtu;	  /* of that device, or of the last one that there was; 0: there was none */
+	} *way; /* of each peer */
 	size_t looked;	 /* whose route was looked up last */
 	uint64_t answered, answers_ms; /* ICMP errors in this second */
 };

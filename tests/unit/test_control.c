@@ -629,6 +629,23 @@ static void test_burst_locks_and_floor_holds(void **state)
 	drop_pop(s);
 }
 
+/* A check of another service that is made once in ten minutes keeps nobody who is sick in service. */
+static void test_sick_wait_is_bounded(void **state)
+{
+	char *text = NULL, *seldom = "  - {name: far, addresses: [198.51.100.81], ports: [81/tcp], checks: [{tcp: {port: 81, interval: 600s}}]}\n";
+	struct sim *s;
+
+	(void)state;
+	assert_true(asprintf(&text, "%s%s", pop_text, seldom) > 0);
+	s = raise_pop_of(text, 0);
+	s->host[1].ok = false;
+	advance(s, 3000);
+	assert_int_equal(s->c.state.view.host_health[1], HEALTH_SICK);
+	assert_int_equal(owned(s, 1), 0);
+	drop_pop(s);
+	free(text);
+}
+
 static void test_all_sick_fails_open(void **state)
 {
 	struct sim *s = raise_pop();
@@ -987,7 +1004,7 @@ int main(void)
 		cmocka_unit_test(test_dead_waits_for_nobody),
 		cmocka_unit_test(test_sick_keeps_its_history),
 		cmocka_unit_test(test_burst_locks_and_floor_holds),
-		cmocka_unit_test(test_all_sick_fails_open),
+		cmocka_unit_test(test_sick_wait_is_bounded), cmocka_unit_test(test_all_sick_fails_open),
 		cmocka_unit_test(test_own_stall_is_nobodys_fault),
 		cmocka_unit_test(test_flapping_backs_off),
 		cmocka_unit_test(test_disk_full),
